@@ -1,0 +1,53 @@
+# One target a job; `make help` lists them.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -Eeuo pipefail -c
+.DEFAULT_GOAL := build
+
+TOOLS := $(notdir $(patsubst %/main.go,%,$(wildcard tools/*/main.go)))
+SCRIPTS = $(shell grep -lE '^\#!.*\bbash' scripts/* .ci/*)
+export CGO_ENABLED = 0
+FUZZTIME ?= 5s
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+.PHONY: build
+build: ## build every tool, static and stripped, into bin/
+	scripts/deps build
+	go build -trimpath -ldflags='-s -w' -o bin/ $(TOOLS:%=./tools/%)
+
+.PHONY: demo
+demo: ## the main job on real containers, from set-up to clean-up
+	scripts/deps run
+	$(MAKE) build
+	scripts/demo
+
+.PHONY: run
+run: ## set up, govern in the foreground, clean up on Ctrl-C
+	scripts/deps run
+	$(MAKE) build
+	scripts/run
+
+.PHONY: test
+test: ## all checks and tests, on real Docker
+	scripts/deps test
+	$(MAKE) build lint
+	scripts/test $(FUZZTIME)
+
+.PHONY: lint
+lint: ## gofmt, vet, shellcheck and shfmt
+	@test -z "$$(gofmt -l tools | tee /dev/stderr)"
+	go vet ./...
+	shellcheck -x $(SCRIPTS)
+	shfmt -d -i 2 -ci $(SCRIPTS)
+
+.PHONY: bench
+bench: build ## measure against named peers; prints JSON lines
+	go test -run '^$$' -bench . -benchtime 1x -timeout 30m ./... | scripts/bench-lines
+
+.PHONY: clean
+clean: ## remove what was built
+	find bin -type f ! -name .gitignore -delete
+	rm -rf artifacts

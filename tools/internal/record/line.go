@@ -1,0 +1,168 @@
+package record
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"unicode/utf8"
+
+	"github.com/tidwall/gjson"
+)
+
+// MaxLine is the longest line that a tool takes, in bytes without its newline.
+// It holds the record of a container whose arguments fill the kernel's limit
+// for one of them (128 KiB), escaped, many times over.
+const MaxLine = 4 << 20
+
+// maxBrackets is how many brackets a line may have before the validator that
+// bounds its depth is called instead of the one that is fast.
+const maxBrackets = 1000
+
+// Line is one record as it was read: its bytes, and where its members stand.
+// The zero Line is ready for Parse, which can be called again to reuse it.
+type Line struct {
+	Number  int // counted from 1; 0 where Parse was called directly
+	raw     string
+	members []Member
+}
+
+// Member is a name and a value of a line's object. A value to be set needs
+// its Raw alone.
+type Member struct {
+	Name  string
+	Value gjson.Result
+}
+
+// Raw makes a member from a value already encoded as JSON.
+func Raw(name, json string) Member {
+	return Member{Name: name, Value: gjson.Result{Raw: json}}
+}
+
+// Parse reads a line without its newline. It must be one JSON object in valid
+// UTF-8 that names no member twice, since readers differ on which of the two
+// counts. The Line does not keep text.
+func (l *Line) Parse(text []byte) error {
+	l.raw, l.members = "", l.members[:0]
+	if len(text) > MaxLine {
+		return fmt.Errorf("longer than %d bytes", MaxLine)
+	}
+	if !utf8.Valid(text) {
+		return errors.New("not valid UTF-8")
+	}
+	if err := checkJSON(text); err != nil {
+		return err
+	}
+	l.raw = string(text)
+	object := gjson.Parse(l.raw)
+	if !object.IsObject() {
+		return errors.New("not a JSON object")
+	}
+	object.ForEach(func(name, value gjson.Result) bool {
+		l.members = append(l.members, Member{name.Str, value})
+		return true
+	})
+	return l.checkNames()
+}
+
+// checkJSON says why text is not JSON. gjson's validator recurses into every
+// bracket, so a line with many of them goes to the standard library's.
+func checkJSON(text []byte) error {
+	deep := bytes.Count(text, []byte{'['})+bytes.Count(text, []byte{'{'}) > maxBrackets
+	if !deep && gjson.ValidBytes(text) {
+		return nil
+	}
+	var any json.RawMessage
+	if err := json.Unmarshal(text, &any); err != nil {
+		return fmt.Errorf("not JSON: %w", err)
+	}
+	return nil
+}
+
+func (l *Line) checkNames() error {
+	if len(l.members) > 64 {
+		seen := make(map[string]bool, len(l.members))
+		for _, m := range l.members {
+			if seen[m.Name] {
+				return fmt.Errorf("%q is there twice", m.Name)
+			}
+			seen[m.Name] = true
+		}
+		return nil
+	}
+	for i, m := range l.members {
+		for _, earlier := range l.members[:i] {
+			if earlier.Name == m.Name {
+				return fmt.Errorf("%q is there twice", m.Name)
+			}
+		}
+	}
+	return nil
+}
+
+// Text is the line as it was read, without its newline.
+func (l *Line) Text() string { return l.raw }
+
+// Members are those of the object, in their order. They are valid until the
+// Line is parsed again; the strings in them stay valid.
+func (l *Line) Members() []Member { return l.members }
+
+// Get is the value of the member called name; its Exists method tells whether
+// there is one. Nothing in name has a special meaning.
+func (l *Line) Get(name string) gjson.Result {
+	for i := range l.members {
+		if l.members[i].Name == name {
+			return l.members[i].Value
+		}
+	}
+	return gjson.Result{}
+}
+
+// Type is the line's record type, "" where it has none.
+func (l *Line) Type() string { return l.Get("type").Str }
+
+// Decode reads the line into v, a pointer to one of this package's types. The
+// error names the member that has the wrong type.
+func (l *Line) Decode(v any) error {
+	err := json.Unmarshal([]byte(l.raw), v)
+	var wrong *json.UnmarshalTypeError
+	if errors.As(err, &wrong) {
+		return fmt.Errorf("%q is a %s", wrong.Field, wrong.Value)
+	}
+	return err
+}
+
+// AppendWith appends the line to dst, without a newline, with the given
+// members set: in their place where the line has them, else at its end. All
+// other bytes stay as they were read.
+func (l *Line) AppendWith(dst []byte, set ...Member) []byte {
+	from := 0
+	for _, m := range l.members {
+		for _, s := range set {
+			if s.Name == m.Name {
+				dst = append(dst, l.raw[from:m.Value.Index]...)
+				dst = append(dst, s.Value.Raw...)
+				from = m.Value.Index + len(m.Value.Raw)
+			}
+		}
+	}
+	end := len(l.raw) - 1
+	for l.raw[end] != '}' {
+		end--
+	}
+	dst = append(dst, l.raw[from:end]...)
+	comma := len(l.members) > 0
+	for _, s := range set {
+		if l.Get(s.Name).Exists() {
+			continue
+		}
+		if comma {
+			dst = append(dst, ',')
+		}
+		comma = true
+		dst = gjson.AppendJSONString(dst, s.Name)
+		dst = append(dst, ':')
+		dst = append(dst, s.Value.Raw...)
+	}
+	return append(dst, l.raw[end:]...)
+}

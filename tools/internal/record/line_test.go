@@ -1,0 +1,157 @@
+package record
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"reflect"
+	"strings"
+	"testing"
+	"testing/iotest"
+)
+
+func TestParseRefuses(t *testing.T) {
+	tests := []struct{ name, text, want string }{
+		{"garbage", "\x01\x02", "not JSON"},
+		{"truncated", `{"type":"host"`, "unexpected end"},
+		{"two documents", `{} {}`, "not JSON"},
+		{"an array", `[1]`, "not a JSON object"},
+		{"null", `null`, "not a JSON object"},
+		{"invalid UTF-8", "{\"a\":\"\xff\"}", "not valid UTF-8"},
+		{"control character", "{\"a\":\"\x01\"}", "not JSON"},
+		{"duplicate name", `{"verdict":"keep","verdict":"kill"}`, `"verdict" is there twice`},
+		{"duplicate name, escaped", `{"verdict":"keep","\u0076erdict":"kill"}`, `"verdict" is there twice`},
+		{"duplicate among many", `{` + manyMembers(100) + `,"m7":1}`, `"m7" is there twice`},
+		{"deep nesting", strings.Repeat(`{"a":`, 100_000) + "1" + strings.Repeat("}", 100_000), "exceeded max depth"},
+		{"deep nesting, cut off", strings.Repeat("[", MaxLine), "exceeded max depth"},
+		{"too long", `{"a":"` + strings.Repeat("x", MaxLine) + `"}`, "longer than"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			var line Line
+			err := line.Parse([]byte(test.text))
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Fatalf("got %v, want an error with %q", err, test.want)
+			}
+		})
+	}
+}
+
+func manyMembers(n int) string {
+	var members []string
+	for i := range n {
+		members = append(members, `"m`+string(rune('a'+i/26))+string(rune('a'+i%26))+`":0`)
+	}
+	return `"m7":0,` + strings.Join(members, ",")
+}
+
+func TestAppendWith(t *testing.T) {
+	tests := []struct{ name, line, want string }{
+		{"adds at the end", `{"a": 1}`, `{"a": 1,"class":"low","rank":2}`},
+		{"replaces in place", `{"class":"high","a":[1, 2],"rank":null}`, `{"class":"low","a":[1, 2],"rank":2}`},
+		{"both", ` { "rank" : 1 , "a" : {} } `, ` { "rank" : 2 , "a" : {} ,"class":"low"} `},
+		{"empty object", `{}`, `{"class":"low","rank":2}`},
+		{"not a nested one", `{"labels":{"rank":9}}`, `{"labels":{"rank":9},"class":"low","rank":2}`},
+		{"escaped name", `{"r\u0061nk":1}`, `{"r\u0061nk":2,"class":"low"}`},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			var line Line
+			if err := line.Parse([]byte(test.line)); err != nil {
+				t.Fatal(err)
+			}
+			got := string(line.AppendWith(nil, Raw("class", `"low"`), Raw("rank", "2")))
+			if got != test.want {
+				t.Errorf("got  %s\nwant %s", got, test.want)
+			}
+		})
+	}
+}
+
+func TestDecodeNamesTheWrongMember(t *testing.T) {
+	var line Line
+	if err := line.Parse([]byte(`{"type":"container","memory_kb":"12"}`)); err != nil {
+		t.Fatal(err)
+	}
+	var c Container
+	if err := line.Decode(&c); err == nil || err.Error() != `"memory_kb" is a string` {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestLines(t *testing.T) {
+	long := `{"long":"` + strings.Repeat("y", 2<<20) + `"}`
+	in := strings.Join([]string{
+		`{"n":1}`, "", "  ", "{\"n\":2}\r", "garbage", long, strings.Repeat("x", MaxLine*2), `{"n":3}`,
+	}, "\n")
+	var texts []string
+	var bad []int
+	for line, err := range Lines(strings.NewReader(in)) {
+		var lineError *LineError
+		if errors.As(err, &lineError) {
+			bad = append(bad, lineError.Number)
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		texts = append(texts, line.Text())
+	}
+	if want := []string{`{"n":1}`, `{"n":2}`, long, `{"n":3}`}; !reflect.DeepEqual(texts, want) {
+		t.Errorf("got %d lines, want %d: %.100q", len(texts), len(want), texts)
+	}
+	if want := []int{5, 7}; !reflect.DeepEqual(bad, want) {
+		t.Errorf("bad lines %v, want %v", bad, want)
+	}
+}
+
+func TestLinesYieldsTheReadersError(t *testing.T) {
+	broken := io.MultiReader(strings.NewReader("{\"n\":1}\n"), iotest.ErrReader(io.ErrClosedPipe))
+	var last error
+	lines := 0
+	for _, err := range Lines(broken) {
+		lines++
+		last = err
+	}
+	if lines != 2 || !errors.Is(last, io.ErrClosedPipe) {
+		t.Errorf("got %d items, the last error %v", lines, last)
+	}
+}
+
+func TestMarshalContainer(t *testing.T) {
+	got, err := Marshal(Container{Labels: map[string]string{}, Reason: "1 < 2 & 3", Cmdline: "\xff"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`"cpu_percent":null`, `"labels":{}`, "1 < 2 & 3", `"cmdline":"\ufffd"`} {
+		if !strings.Contains(string(got), want) {
+			t.Errorf("no %s in %s", want, got)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(`{"type":"container","rank":1,"labels":{"a":"b"}}`))
+	f.Add([]byte(" {\"\\u0072ank\":[1,{\"x\":null}],\"b\":1e9 }\t"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		var line Line
+		if line.Parse(text) != nil {
+			return
+		}
+		if !json.Valid(text) {
+			t.Fatalf("took %q, which is not JSON", text)
+		}
+		set := line.AppendWith(nil, Raw("rank", "7"), Raw("reason", `"r"`))
+		var before, after map[string]json.RawMessage
+		if err := json.Unmarshal(text, &before); err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal(set, &after); err != nil {
+			t.Fatalf("%q became %q: %v", text, set, err)
+		}
+		before["rank"], before["reason"] = []byte("7"), []byte(`"r"`)
+		if !reflect.DeepEqual(before, after) {
+			t.Fatalf("%q became %q", text, set)
+		}
+	})
+}

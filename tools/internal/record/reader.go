@@ -1,0 +1,71 @@
+package record
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+)
+
+// LineError is a bad line: it is reported and passed over, and the stream goes
+// on.
+type LineError struct {
+	Number int // counted from 1
+	Err    error
+}
+
+func (e *LineError) Error() string { return fmt.Sprintf("line %d: %v", e.Number, e.Err) }
+func (e *LineError) Unwrap() error { return e.Err }
+
+// Lines yields the records of r. Empty lines are skipped, and a carriage
+// return before the newline is taken off. A bad line is yielded as a
+// *LineError and the next one follows; any other error is r's own and the
+// last. The Line is reused: what is kept of it must be copied.
+func Lines(r io.Reader) iter.Seq2[*Line, error] {
+	return func(yield func(*Line, error) bool) {
+		in := bufio.NewReaderSize(r, 64<<10)
+		var line Line
+		var long []byte
+		for number := 1; ; number++ {
+			text, err := readLine(in, &long)
+			if len(bytes.TrimSpace(text)) > 0 {
+				bad := line.Parse(text)
+				line.Number = number
+				if bad != nil && !yield(nil, &LineError{number, bad}) {
+					return
+				}
+				if bad == nil && !yield(&line, nil) {
+					return
+				}
+			}
+			if err == io.EOF {
+				return
+			}
+			if err != nil {
+				yield(nil, fmt.Errorf("line %d: %w", number, err))
+				return
+			}
+		}
+	}
+}
+
+// readLine reads up to the next newline, which it takes off. Of a line that
+// Parse will refuse for its length it keeps only enough to be refused. The
+// bytes are in's own or in *long, good until the next call.
+func readLine(in *bufio.Reader, long *[]byte) ([]byte, error) {
+	text, err := in.ReadSlice('\n')
+	if errors.Is(err, bufio.ErrBufferFull) {
+		*long = append((*long)[:0], text...)
+		for errors.Is(err, bufio.ErrBufferFull) {
+			text, err = in.ReadSlice('\n')
+			if len(*long) <= MaxLine+len("\r\n") {
+				*long = append(*long, text...)
+			}
+		}
+		text = *long
+	}
+	text = bytes.TrimSuffix(text, []byte{'\n'})
+	return bytes.TrimSuffix(text, []byte{'\r'}), err
+}

@@ -1,0 +1,157 @@
+// Package record is the contract of the pipe: the types of the lines that
+// winnow's tools write, and the reader and the editor of the lines that they
+// pass on.
+//
+// A stream is JSON Lines in UTF-8, one object a line. Names are snake_case and
+// carry their unit; times are RFC 3339 in UTC. Fields are only ever added. A
+// nil pointer stands for null: not known.
+package record
+
+import (
+	"bytes"
+	"encoding/json"
+	"time"
+)
+
+// The values of Header.Type.
+const (
+	TypeHost      = "host"
+	TypeContainer = "container"
+	TypeProcess   = "process"
+	TypeKill      = "kill"
+)
+
+// The values of Host.Source: where a snapshot was read.
+const (
+	SourceModule  = "module"
+	SourceCgroup2 = "cgroup2"
+	SourceCgroup1 = "cgroup1"
+	SourceFile    = "file"
+)
+
+// The values of Container.Class.
+const (
+	ClassLow  = "low"
+	ClassHigh = "high"
+)
+
+// The values of Container.Verdict.
+const (
+	VerdictKeep = "keep"
+	VerdictWarn = "warn"
+	VerdictKill = "kill"
+)
+
+// The values of Kill.Result.
+const (
+	ResultKilled    = "killed"    // stopped, and seen to be gone
+	ResultGone      = "gone"      // was no longer running when its turn came
+	ResultStale     = "stale"     // the sample is too old, or the container restarted since
+	ResultProtected = "protected" // its labels do not allow it
+	ResultDryRun    = "dry_run"   // would have been killed
+	ResultFailed    = "failed"    // Error says why
+)
+
+// The labels by which a container takes part in winnow.
+const (
+	LabelManaged = "winnow.managed" // "true": may be judged and killed
+	LabelProtect = "winnow.protect" // "true": is never killed, whatever else is said
+)
+
+// Header begins every line.
+type Header struct {
+	Type     string    `json:"type"`
+	Time     time.Time `json:"time"`     // when the snapshot was taken, UTC; of a kill, when it ended
+	Host     string    `json:"host"`     // the host's name
+	Snapshot string    `json:"snapshot"` // the same for all lines of one snapshot, unique on its host
+}
+
+// Host is the first line of a snapshot.
+type Host struct {
+	Header
+	Source     string `json:"source"`
+	Containers int    `json:"containers"`  // how many container lines follow
+	CPUs       int    `json:"cpus"`        // cores online
+	IntervalMS *int64 `json:"interval_ms"` // the span that each cpu_percent is taken over
+
+	TotalMemoryKB     uint64 `json:"total_memory_kb"`
+	FreeMemoryKB      uint64 `json:"free_memory_kb"`
+	UsedMemoryKB      uint64 `json:"used_memory_kb"` // total less free
+	AvailableMemoryKB uint64 `json:"available_memory_kb"`
+
+	// The share of the last 10 s in which some task waited, from
+	// /proc/pressure; nil where the kernel has no PSI.
+	CPUPressurePercent    *float64 `json:"cpu_pressure_percent"`
+	MemoryPressurePercent *float64 `json:"memory_pressure_percent"`
+	IOPressurePercent     *float64 `json:"io_pressure_percent"`
+}
+
+// Container is one running container. A nil pointer is printed as null; the
+// fields that a later stage adds are left out until it has.
+type Container struct {
+	Header
+	ID            string   `json:"id"`  // 64 hex digits
+	PID           int      `json:"pid"` // its first process, as the host numbers it
+	Process       string   `json:"process"`
+	Cmdline       string   `json:"cmdline"`
+	Processes     int      `json:"processes"`
+	MemoryKB      uint64   `json:"memory_kb"` // usage less inactive file cache
+	RSSKB         uint64   `json:"rss_kb"`    // summed over its processes, like VSZKB
+	VSZKB         uint64   `json:"vsz_kb"`
+	MemoryPercent float64  `json:"memory_percent"` // memory_kb of the host's total
+	CPUNS         uint64   `json:"cpu_ns"`         // since it started, exited processes included
+	CPUPercent    *float64 `json:"cpu_percent"`    // 100 is one core; nil in a first sample
+
+	// Added by namectr, from Docker.
+	Name    string            `json:"name,omitempty"`
+	Image   string            `json:"image,omitempty"`
+	Labels  map[string]string `json:"labels,omitzero"` // an empty map is known to be empty
+	Created *time.Time        `json:"created,omitempty"`
+
+	// Added by classify.
+	Class   string `json:"class,omitempty"`
+	Verdict string `json:"verdict,omitempty"`
+	Reason  string `json:"reason,omitempty"`
+	Rank    int    `json:"rank,omitempty"` // 1 is the last of its class to be killed
+}
+
+// Process is one process of a container, with readsysinfo --processes.
+type Process struct {
+	Header
+	ID            string   `json:"id"` // its container's
+	PID           int      `json:"pid"`
+	Name          string   `json:"name"`
+	State         string   `json:"state"` // the letter of /proc/PID/stat
+	Cmdline       string   `json:"cmdline"`
+	VSZKB         uint64   `json:"vsz_kb"`
+	RSSKB         uint64   `json:"rss_kb"`
+	MemoryPercent float64  `json:"memory_percent"`
+	CPUNS         uint64   `json:"cpu_ns"`
+	CPUPercent    *float64 `json:"cpu_percent"`
+}
+
+// Kill is what became of one verdict kill.
+type Kill struct {
+	Header
+	ID     string `json:"id"`
+	Name   string `json:"name"`
+	Image  string `json:"image"`
+	Class  string `json:"class"`
+	Reason string `json:"reason"` // the verdict's
+	Result string `json:"result"`
+	Signal string `json:"signal"`  // the one that ended it, "" where none did
+	TookMS int64  `json:"took_ms"` // from the first question to Docker to the last
+	Error  string `json:"error"`   // why it was not killed, "" where it was
+}
+
+// Marshal encodes v as one line with its newline. Unlike json.Marshal it
+// leaves <, > and & as they are: the lines are read by people too.
+func Marshal(v any) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return nil, err
+	}
+	return b.Bytes(), nil
+}
