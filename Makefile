@@ -45,7 +45,7 @@ lint: ## gofmt, vet, shellcheck and shfmt
 
 .PHONY: bench
 bench: build ## measure against named peers; prints JSON lines
-	go test -run '^$$' -bench . -benchtime 1x -timeout 30m ./... | scripts/bench-lines
+	go test -run '^$$' -bench . -benchtime 1x -timeout 30m ./... | tee >(grep -v '^{' >&2) | grep '^{'
 
 .PHONY: clean
 clean: ## remove what was built
