@@ -1,0 +1,124 @@
+// Package dockertest gives tests real containers: an image made on the spot,
+// and containers of it that are gone when the test is.
+package dockertest
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/docker/docker/api/types/build"
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/client"
+)
+
+// Client connects to the engine that the environment names. Where none
+// answers, the test is skipped.
+func Client(t testing.TB) *client.Client {
+	t.Helper()
+	docker, err := client.NewClientWithOpts(client.FromEnv, client.WithAPIVersionNegotiation())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { docker.Close() })
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if _, err := docker.Ping(ctx); err != nil {
+		t.Skipf("needs a Docker engine: %v", err)
+	}
+	return docker
+}
+
+// Image makes the test image where the engine lacks it, and names it. Its one
+// program takes as arguments: sleep | ignore-term | spin PERCENT | hold SIZE.
+func Image(t testing.TB) string {
+	t.Helper()
+	docker := Client(t)
+	program, err := program()
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := fmt.Sprintf("winnow-test:%.6x", sha256.Sum256(program))
+	if _, err := docker.ImageInspect(t.Context(), name); err == nil {
+		return name
+	}
+	response, err := docker.ImageBuild(t.Context(), buildContext(program),
+		build.ImageBuildOptions{Tags: []string{name}, Remove: true, ForceRemove: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	said, err := io.ReadAll(response.Body)
+	if _, missing := docker.ImageInspect(t.Context(), name); missing != nil {
+		t.Fatalf("building %s: %v\n%s", name, err, said)
+	}
+	return name
+}
+
+// program is the image's, built once a process.
+var program = sync.OnceValues(func() ([]byte, error) {
+	dir, err := os.MkdirTemp("", "winnow-test-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "load")
+	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", path,
+		"winnow/tools/internal/dockertest/testdata/load")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if said, err := cmd.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("%v: %w\n%s", cmd, err, said)
+	}
+	return os.ReadFile(path)
+})
+
+func buildContext(program []byte) io.Reader {
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	add := func(name string, mode int64, content []byte) {
+		w.WriteHeader(&tar.Header{Name: name, Mode: mode, Size: int64(len(content))})
+		w.Write(content)
+	}
+	add("Dockerfile", 0o644, []byte("FROM scratch\nCOPY load /\nENTRYPOINT [\"/load\"]\n"))
+	add("load", 0o755, program)
+	w.Close()
+	return &b
+}
+
+var notInNames = regexp.MustCompile(`[^a-zA-Z0-9]+`)
+
+// Start runs a container of the test image, without a network, and gives its
+// id. What config and host say goes before the defaults. The container is
+// removed when the test ends.
+func Start(t testing.TB, config container.Config, host container.HostConfig) string {
+	t.Helper()
+	docker := Client(t)
+	if config.Image == "" {
+		config.Image = Image(t)
+	}
+	if host.NetworkMode == "" {
+		host.NetworkMode = "none"
+	}
+	name := fmt.Sprintf("wtest-%s-%d", notInNames.ReplaceAllString(t.Name(), "-"), time.Now().UnixNano())
+	made, err := docker.ContainerCreate(t.Context(), &config, &host, nil, nil, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		docker.ContainerRemove(context.Background(), made.ID, container.RemoveOptions{Force: true})
+	})
+	if err := docker.ContainerStart(t.Context(), made.ID, container.StartOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	return made.ID
+}
