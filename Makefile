@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := build
 
 TOOLS := $(notdir $(patsubst %/main.go,%,$(wildcard tools/*/main.go)))
-SCRIPTS = $(shell grep -lE '^\#!.*\bbash' scripts/* .ci/*)
+SCRIPTS := $(shell grep -lsE '^\#.*\bbash$$' scripts/* .ci/*)
 export CGO_ENABLED = 0
 FUZZTIME ?= 5s
 
