@@ -30,6 +30,14 @@ run: ## set up, govern in the foreground, clean up on Ctrl-C
 	$(MAKE) build
 	scripts/run
 
+.PHONY: module module-load module-unload
+module: ## build the kernel module, for the running kernel or KDIR=...
+	$(MAKE) -C kernel module
+module-load: ## build it and load it; PARAMS="processes=0" and so on
+	$(MAKE) -C kernel load
+module-unload: ## take it out again
+	$(MAKE) -C kernel unload
+
 .PHONY: test
 test: ## all checks and tests, on real Docker
 	scripts/deps test
