@@ -51,6 +51,39 @@ func Lines(r io.Reader) iter.Seq2[*Line, error] {
 	}
 }
 
+// Records yields as Lines does, and takes a line that fails Check for a bad one
+// too.
+func Records(r io.Reader) iter.Seq2[*Line, error] {
+	return func(yield func(*Line, error) bool) {
+		for line, err := range Lines(r) {
+			if err == nil {
+				if bad := line.Check(); bad != nil {
+					line, err = nil, &LineError{line.Number, bad}
+				}
+			}
+			if !yield(line, err) {
+				return
+			}
+		}
+	}
+}
+
+// FlushBefore gives r back as a reader that flushes w before each read: what
+// a filter has written goes out before it waits for more.
+func FlushBefore(r io.Reader, w *bufio.Writer) io.Reader { return flusher{r, w} }
+
+type flusher struct {
+	r io.Reader
+	w *bufio.Writer
+}
+
+func (f flusher) Read(p []byte) (int, error) {
+	if err := f.w.Flush(); err != nil {
+		return 0, fmt.Errorf("writing: %w", err)
+	}
+	return f.r.Read(p)
+}
+
 // readLine reads up to the next newline, which it takes off. Of a line that
 // Parse will refuse for its length it keeps only enough to be refused. The
 // bytes are in's own or in *long, good until the next call.

@@ -144,6 +144,12 @@ type Kill struct {
 	Error  string `json:"error"`   // why it was not killed, "" where it was
 }
 
+// Set makes a member with a value that is encoded as Marshal does.
+func Set(name string, v any) (Member, error) {
+	value, err := Marshal(v)
+	return Raw(name, string(bytes.TrimSuffix(value, []byte{'\n'}))), err
+}
+
 // Marshal encodes v as one line with its newline. Unlike json.Marshal it
 // leaves <, > and & as they are: the lines are read by people too.
 func Marshal(v any) ([]byte, error) {

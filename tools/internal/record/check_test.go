@@ -1,0 +1,86 @@
+package record
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestCheck(t *testing.T) {
+	id := strings.Repeat("0123456789abcdef", 4)
+	tests := []struct{ name, line, want string }{
+		{"container", `{"type":"container","id":"` + id + `","memory_kb":12,"cpu_percent":null,"labels":{"a":"b"}}`, ""},
+		{"unknown type", `{"type":"weather","memory_kb":"cold"}`, ""},
+		{"no type", `{"memory_kb":"cold"}`, ""},
+		{"unknown member", `{"type":"host","mood":[1]}`, ""},
+		{"type is a number", `{"type":7,"id":7}`, ""},
+		{"no id", `{"type":"container"}`, "without an id"},
+		{"null id", `{"type":"container","id":null}`, "without an id"},
+		{"id too short", `{"type":"container","id":"` + id[1:] + `"}`, "without an id"},
+		{"id not hex", `{"type":"container","id":"g` + id[1:] + `"}`, "without an id"},
+		{"id is a path", `{"type":"container","id":"../` + id[3:] + `"}`, "without an id"},
+		{"number as a string", `{"type":"container","id":"` + id + `","memory_kb":"12"}`, `"memory_kb" is not a number`},
+		{"negative", `{"type":"host","containers":-1}`, `"containers" is not a number from 0 up`},
+		{"infinite", `{"type":"host","containers":1e999}`, `"containers" is not a number from 0 up`},
+		{"string as a number", `{"type":"host","snapshot":5}`, `"snapshot" is not a string`},
+		{"labels as a list", `{"type":"container","labels":["winnow.managed"]}`, `"labels" is not an object`},
+		{"label as a boolean", `{"type":"container","labels":{"winnow.protect":true}}`, `label "winnow.protect" is not a string`},
+		{"label twice", `{"type":"container","labels":{"winnow.protect":"true","winnow.protect":"no"}}`, `label "winnow.protect" is there twice`},
+		{"label twice, escaped", `{"type":"container","labels":{"winnow.managed":"true","winnow\u002emanaged":"no"}}`, `is there twice`},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			var line Line
+			if err := line.Parse([]byte(test.line)); err != nil {
+				t.Fatal(err)
+			}
+			err := line.Check()
+			if test.want == "" && err != nil {
+				t.Fatalf("refused: %v", err)
+			}
+			if test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
+				t.Fatalf("got %v, want an error with %q", err, test.want)
+			}
+		})
+	}
+}
+
+func TestRecords(t *testing.T) {
+	in := "{\"type\":\"host\"}\n{\"type\":\"container\"}\n{\"type\":\"weather\"}\n"
+	var got []string
+	for line, err := range Records(strings.NewReader(in)) {
+		if err != nil {
+			got = append(got, err.Error())
+			continue
+		}
+		got = append(got, line.Text())
+	}
+	want := []string{`{"type":"host"}`, "line 2: a container without an id of 64 hex digits", `{"type":"weather"}`}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// A filter's output must be out before it waits for input.
+func TestFlushBefore(t *testing.T) {
+	var out strings.Builder
+	w := bufio.NewWriter(&out)
+	r := FlushBefore(strings.NewReader("next"), w)
+	w.WriteString("answer")
+	if _, err := r.Read(make([]byte, 4)); err != nil || out.String() != "answer" {
+		t.Errorf("wrote %q, %v", out.String(), err)
+	}
+
+	broken := bufio.NewWriter(brokenWriter{})
+	broken.WriteString("answer")
+	if _, err := FlushBefore(strings.NewReader("next"), broken).Read(make([]byte, 4)); !errors.Is(err, io.ErrClosedPipe) {
+		t.Errorf("got %v", err)
+	}
+}
+
+type brokenWriter struct{}
+
+func (brokenWriter) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }
