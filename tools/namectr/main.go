@@ -1,0 +1,54 @@
+// Command namectr adds to each container line the name, image, labels and time
+// of creation that Docker knows.
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"winnow/tools/internal/cli"
+	"winnow/tools/internal/record"
+)
+
+const summary = `namectr adds the name, image, labels and time of creation to the container lines
+of a stream, with one question to Docker a snapshot. All other lines pass as
+they are. Where Docker does not answer, the lines pass unnamed and the exit
+status is 1: the later stages keep what they cannot name.
+The engine is the one that DOCKER_HOST names, as for docker itself.`
+
+func main() { cli.Main("namectr", run) }
+
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) error {
+	t := cli.New("namectr", "[--timeout 5s] < records", summary, stderr)
+	timeout := t.Duration("timeout", 5*time.Second, "how long to wait for Docker's answer")
+	if err := t.Parse(args, stdout, 0); err != nil {
+		return err
+	}
+	if *timeout <= 0 {
+		return t.Misused("--timeout must be above 0: %v", *timeout)
+	}
+	if err := t.NeedInput(stdin); err != nil {
+		return err
+	}
+
+	names := namer{timeout: *timeout, complain: t.Complain}
+	defer names.close()
+	out := bufio.NewWriterSize(stdout, 64<<10)
+	var text []byte
+	for line, err := range record.Records(record.FlushBefore(stdin, out)) {
+		var bad *record.LineError
+		if errors.As(err, &bad) {
+			t.Complain(bad)
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		text = append(names.appendLine(ctx, text[:0], line), '\n')
+		out.Write(text) // its error stays until the next flush
+	}
+	return t.Done(out.Flush())
+}
