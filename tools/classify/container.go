@@ -1,0 +1,137 @@
+package main
+
+import (
+	"cmp"
+	"math"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/tidwall/gjson"
+
+	"winnow/tools/internal/record"
+)
+
+// container is what a verdict is made of. A number that is not known is NaN.
+type container struct {
+	id                 string
+	cpu, memoryKB      float64
+	named              bool // its labels are known
+	managed, protected bool
+	created            time.Time // zero where it is not known, or not needed
+
+	class string // "" where it is not known
+	load  float64
+	rank  int // 0 where it takes no part
+}
+
+func readContainer(line *record.Line, byTime bool) container {
+	c := container{cpu: math.NaN(), memoryKB: math.NaN()}
+	for _, m := range line.Members() {
+		if m.Value.Type == gjson.Null {
+			continue
+		}
+		switch m.Name {
+		case "id":
+			c.id = m.Value.Str
+		case "cpu_percent":
+			c.cpu = m.Value.Num
+		case "memory_kb":
+			c.memoryKB = m.Value.Num
+		case "labels":
+			c.readLabels(m.Value)
+		case "created":
+			if byTime {
+				c.created, _ = time.Parse(time.RFC3339, m.Value.Str)
+			}
+		}
+	}
+	return c
+}
+
+func (c *container) readLabels(labels gjson.Result) {
+	c.named = true
+	labels.ForEach(func(name, value gjson.Result) bool {
+		switch name.Str {
+		case record.LabelManaged:
+			c.managed = value.Str == "true"
+		case record.LabelProtect:
+			c.protected = value.Str == "true"
+		}
+		return true
+	})
+}
+
+// measure sets class and load: how many times the nearer of the two limits it
+// uses.
+func (c *container) measure(p *policy, limitKB float64) {
+	c.load = max(c.cpu/p.highCPU, c.memoryKB/limitKB) // NaN where either is
+	switch {
+	case c.cpu >= p.highCPU || c.memoryKB >= limitKB:
+		c.class = record.ClassHigh
+	case !math.IsNaN(c.load):
+		c.class = record.ClassLow
+	}
+}
+
+// exempt says why the container takes no part, "" where it does.
+func (c *container) exempt(p *policy) string {
+	switch {
+	case c.protected:
+		return "protected by its label winnow.protect=true"
+	case !c.named:
+		return "its labels are not known"
+	case !c.managed && !p.all:
+		return "not labelled winnow.managed=true"
+	case math.IsNaN(c.cpu):
+		return "too new, it has no cpu rate yet"
+	case math.IsNaN(c.load):
+		return "its share of the memory is not known"
+	case p.byTime() && c.created.IsZero():
+		return "its time of creation is not known"
+	}
+	return ""
+}
+
+// rank orders the containers that take part, each class by itself, and says
+// how many there are of each.
+func rank(containers []*container, p *policy) map[string]int {
+	classes := map[string][]*container{}
+	for _, c := range containers {
+		if c.exempt(p) == "" {
+			classes[c.class] = append(classes[c.class], c)
+		}
+	}
+	count := map[string]int{}
+	for class, members := range classes {
+		slices.SortFunc(members, p.order)
+		for i, c := range members {
+			c.rank = i + 1
+		}
+		count[class] = len(members)
+	}
+	return count
+}
+
+// appendMeasure appends the figures to a reason, such as
+// `low: cpu 1.2 % of a core (high from 50 %), memory 12.0 MiB, 0.1 % of the host (high from 10 %)`.
+func (c *container) appendMeasure(dst []byte, p *policy, totalKB float64) []byte {
+	dst = append(dst, cmp.Or(c.class, "class not known")...)
+	dst = append(appendFigure(append(dst, ": cpu "...), c.cpu), " % of a core (high from "...)
+	dst = append(append(dst, p.highCPUText...), "), memory "...)
+	dst = append(appendFigure(dst, c.memoryKB/1024), " MiB"...)
+	if totalKB > 0 {
+		dst = append(appendFigure(append(dst, ", "...), 100*c.memoryKB/totalKB), " % of the host"...)
+	}
+	dst = append(append(dst, " (high from "...), p.highMemoryText...)
+	return append(dst, ')')
+}
+
+// appendFigure cuts to one decimal place instead of rounding, so that nothing
+// below a limit reads as if it had reached it.
+func appendFigure(dst []byte, figure float64) []byte {
+	if math.IsNaN(figure) {
+		return append(dst, '?')
+	}
+	return strconv.AppendFloat(dst, math.Floor(figure*10)/10, 'f', 1, 64)
+}

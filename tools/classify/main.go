@@ -1,0 +1,60 @@
+// Command classify tells light containers from heavy ones and says which of
+// them are to go. It changes nothing but the lines: what comes out follows from
+// what comes in and from the flags alone.
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+
+	"winnow/tools/internal/cli"
+	"winnow/tools/internal/record"
+)
+
+const summary = `classify marks each container line of a stream as low or high, with the verdict
+keep or kill, the reason, and its rank: 1 is the last of its class to go. A
+container is high when it uses --high-cpu or --high-memory. Of each class some are
+kept, the rest get the verdict kill. Only containers labelled
+winnow.managed=true take part, unless --all; those labelled winnow.protect=true
+never do, and what is not known is kept: no labels, no CPU rate yet, a snapshot
+that is cut short.`
+
+func main() { cli.Main("classify", run) }
+
+func run(_ context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) error {
+	t := cli.New("classify", "[flags] < records", summary, stderr)
+	p := defaultPolicy()
+	t.Float64Var(&p.highCPU, "high-cpu", p.highCPU, "percent of one core from which a container is high")
+	t.Var(&p.highMemory, "high-memory", "percent of the host's memory, or a size, from which a container is high")
+	t.IntVar(&p.keepLow, "keep-low", p.keepLow, "how many low containers are kept")
+	t.IntVar(&p.keepHigh, "keep-high", p.keepHigh, "how many high containers are kept")
+	t.StringVar(&p.victims, "victims", p.victims, "who goes first: heaviest, lightest, newest or oldest")
+	t.BoolVar(&p.all, "all", p.all, "containers without the label winnow.managed=true take part too")
+	if err := t.Parse(args, stdout, 0); err != nil {
+		return err
+	}
+	if err := p.check(); err != nil {
+		return t.Misused("%w", err)
+	}
+	if err := t.NeedInput(stdin); err != nil {
+		return err
+	}
+
+	out := bufio.NewWriterSize(stdout, 64<<10)
+	s := newStream(p, out, t.Complain)
+	for line, err := range record.Records(record.FlushBefore(stdin, out)) {
+		var bad *record.LineError
+		if errors.As(err, &bad) {
+			t.Complain(bad)
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		s.take(line)
+	}
+	s.end()
+	return t.Done(out.Flush())
+}

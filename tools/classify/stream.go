@@ -1,0 +1,216 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"strconv"
+	"unsafe"
+
+	"github.com/tidwall/gjson"
+
+	"winnow/tools/internal/record"
+)
+
+// maxHeld bounds the bytes of memory that a snapshot may take until it is
+// whole.
+const maxHeld = 64 << 20
+
+// stream puts the lines of a snapshot together, decides on its containers, and
+// writes the lines in the order in which they came.
+type stream struct {
+	policy   policy
+	out      *bufio.Writer // keeps its error until the flush
+	complain func(error)
+
+	host, snapshot string // at hand
+	announced      int    // its container lines
+	totalKB        float64
+	limitKB        float64 // high-memory on its host
+	shut           string  // why its containers are kept; "" while it can still be whole
+
+	held    []held
+	ids     map[string]bool // of the containers among held
+	size    int             // bytes that held takes
+	maxHeld int
+
+	reason []byte // reused, as is text
+	text   []byte
+}
+
+// held is a line that waits for its snapshot to be whole.
+type held struct {
+	line        record.Line
+	isContainer bool
+	container   container
+}
+
+func newStream(p policy, out *bufio.Writer, complain func(error)) *stream {
+	return &stream{policy: p, out: out, complain: complain, maxHeld: maxHeld, ids: map[string]bool{}}
+}
+
+// take reads a line and writes all that it makes ready. The line is the
+// stream's to keep: the caller gets another one back in it.
+func (s *stream) take(line *record.Line) {
+	switch kind := line.Type(); {
+	case kind == record.TypeHost:
+		s.end()
+		s.begin(line)
+		s.write(line)
+	case kind == record.TypeContainer:
+		s.takeContainer(line)
+	case len(s.held) > 0:
+		s.hold(line, held{})
+	default:
+		s.write(line)
+	}
+}
+
+// begin starts the snapshot of a host line.
+func (s *stream) begin(line *record.Line) {
+	again := s.isOf(line)
+	s.host, s.snapshot = line.Get("host").Str, line.Get("snapshot").Str
+	s.totalKB = line.Get("total_memory_kb").Num
+	s.limitKB = s.policy.highMemory.kb(s.totalKB)
+	containers := line.Get("containers")
+	s.announced = int(min(containers.Num, 1e9))
+	s.shut = ""
+	switch {
+	case s.snapshot == "":
+		s.shut = "a snapshot without a name"
+	case again:
+		s.shut = "a snapshot with more than one beginning"
+	case containers.Type != gjson.Number || float64(s.announced) != containers.Num:
+		s.shut = "a snapshot that does not say how many containers it has"
+	case s.announced == 0:
+		s.shut = "a snapshot that was announced with 0 containers"
+	}
+}
+
+// isOf tells whether the line is of the snapshot at hand.
+func (s *stream) isOf(line *record.Line) bool {
+	return line.Get("snapshot").Str == s.snapshot && line.Get("host").Str == s.host
+}
+
+func (s *stream) takeContainer(line *record.Line) {
+	if !s.isOf(line) {
+		s.end()
+		s.host, s.snapshot = line.Get("host").Str, line.Get("snapshot").Str
+		s.totalKB, s.limitKB = 0, s.policy.highMemory.kb(0)
+		s.shut = "a snapshot without a host line"
+	}
+	c := readContainer(line, s.policy.byTime())
+	c.measure(&s.policy, s.limitKB)
+	if s.shut != "" {
+		s.writeContainer(line, &c, nil)
+		return
+	}
+	twice := s.ids[c.id]
+	s.ids[c.id] = true
+	s.hold(line, held{isContainer: true, container: c})
+	switch {
+	case s.shut != "":
+	case twice:
+		s.release("a snapshot that has a container twice")
+	case len(s.ids) == s.announced:
+		s.decide()
+	}
+}
+
+// hold keeps a line until its snapshot is whole, or until that takes too much.
+func (s *stream) hold(line *record.Line, h held) {
+	if len(s.held) < cap(s.held) {
+		h.line = s.held[:len(s.held)+1][len(s.held)].line // for its memory
+	}
+	h.line, *line = *line, h.line
+	s.held = append(s.held, h)
+	const member = int(unsafe.Sizeof(record.Member{}))
+	s.size += len(h.line.Text()) + member*len(h.line.Members())
+	if s.size > s.maxHeld {
+		s.complain(fmt.Errorf("snapshot %q on %q takes more than %d MiB until it is whole: its containers are kept",
+			s.snapshot, s.host, s.maxHeld>>20))
+		s.release("a snapshot too large to judge")
+	}
+}
+
+// decide gives the verdicts on a whole snapshot.
+func (s *stream) decide() {
+	var containers []*container
+	for i := range s.held {
+		if s.held[i].isContainer {
+			containers = append(containers, &s.held[i].container)
+		}
+	}
+	count := rank(containers, &s.policy)
+	s.writeHeld(count)
+	s.shut = fmt.Sprintf("a snapshot that was announced with %d containers and has more", s.announced)
+}
+
+// end gives up waiting for the rest of the snapshot.
+func (s *stream) end() {
+	if len(s.held) > 0 {
+		s.release(fmt.Sprintf("an unfinished snapshot: %d of %d containers", len(s.ids), s.announced))
+	}
+}
+
+// release lets everything held go, and keeps the containers among it.
+func (s *stream) release(why string) {
+	s.shut = why
+	s.writeHeld(nil)
+}
+
+func (s *stream) writeHeld(count map[string]int) {
+	for i := range s.held {
+		h := &s.held[i]
+		if h.isContainer {
+			s.writeContainer(&h.line, &h.container, count)
+		} else {
+			s.write(&h.line)
+		}
+	}
+	s.held, s.size = s.held[:0], 0
+	clear(s.ids)
+}
+
+// writeContainer writes the verdict. count says how many of each class take
+// part, nil that none does.
+func (s *stream) writeContainer(line *record.Line, c *container, count map[string]int) {
+	p := &s.policy
+	verdict, place := record.VerdictKeep, "null"
+	reason := c.appendMeasure(append(s.reason[:0], '"'), p, s.totalKB)
+	switch {
+	case c.rank > 0:
+		keep := p.keep(c.class)
+		if c.rank > keep {
+			verdict = record.VerdictKill
+		}
+		place = strconv.Itoa(c.rank)
+		reason = append(reason, "; rank "...)
+		reason = append(reason, place...)
+		reason = append(reason, " of "...)
+		reason = strconv.AppendInt(reason, int64(count[c.class]), 10)
+		reason = append(reason, ' ')
+		reason = append(reason, c.class...)
+		reason = append(reason, ", the "...)
+		reason = append(reason, p.victims...)
+		reason = append(reason, " go first, "...)
+		reason = strconv.AppendInt(reason, int64(keep), 10)
+		reason = append(reason, " kept"...)
+	case count == nil:
+		reason = append(append(reason, "; kept: part of "...), s.shut...)
+	default:
+		reason = append(append(reason, "; kept: "...), c.exempt(p)...)
+	}
+	s.reason = append(reason, '"')
+	class := "null"
+	if c.class != "" {
+		class = strconv.Quote(c.class)
+	}
+	s.write(line,
+		record.Raw("class", class), record.Raw("verdict", strconv.Quote(verdict)),
+		record.Raw("reason", string(s.reason)), record.Raw("rank", place))
+}
+
+func (s *stream) write(line *record.Line, set ...record.Member) {
+	s.text = append(line.AppendWith(s.text[:0], set...), '\n')
+	s.out.Write(s.text)
+}
