@@ -1,0 +1,236 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestLayouts(t *testing.T) {
+	tests := []struct {
+		name   string
+		source string
+		build  func(tr tree)
+	}{
+		{"v2, cgroupfs driver", "cgroup2", func(tr tree) {
+			tr.cgroup2()
+			tr.v2("/docker/"+idA, 10)
+		}},
+		{"v2, systemd driver", "cgroup2", func(tr tree) {
+			tr.cgroup2()
+			tr.v2("/system.slice/docker-"+idA+".scope", 10)
+			tr.v2("/system.slice/docker.service", 20)
+			tr.v2("/init.scope", 20)
+		}},
+		{"v2, a parent of its own, deep", "cgroup2", func(tr tree) {
+			tr.cgroup2()
+			tr.v2("/a.slice/a-b.slice/a-b-c.slice/docker-"+idA+".scope", 10)
+		}},
+		{"v1, cgroupfs driver", "cgroup1", func(tr tree) {
+			tr.mount("cgroup", "cpuacct", "cpuacct")
+			tr.mount("cgroup", "memory", "memory")
+			tr.v1("memory", "cpuacct", "/docker/"+idA, 10)
+		}},
+		{"v1, co-mounted, hybrid, systemd driver", "cgroup1", func(tr tree) {
+			tr.mount("cgroup2", "nsdelegate", "unified")
+			tr.mount("cgroup", "xattr,name=systemd", "systemd")
+			tr.mount("cgroup", "cpu,cpuacct", "cpu,cpuacct")
+			tr.mount("cgroup", "memory", "odd place/memory")
+			tr.v1("odd place/memory", "cpu,cpuacct", "/system.slice/docker-"+idA+".scope", 10)
+		}},
+		{"others' containers and near misses", "cgroup2", func(tr tree) {
+			tr.cgroup2()
+			tr.v2("/docker/"+idA, 10)
+			tr.v2("/machine.slice/libpod-"+idB+".scope", 20)
+			tr.v2("/system.slice/cri-containerd-"+idB+".scope", 20)
+			tr.v2("/docker/"+idB[1:], 20)
+			tr.v2("/docker/"+strings.ToUpper(idB), 20)
+			tr.v2("/docker/docker-"+idB, 20)
+			tr.v2("/docker/"+idB+".scope", 20)
+		}},
+		{"stopped, and not yet removed", "cgroup2", func(tr tree) {
+			tr.cgroup2()
+			tr.v2("/docker/"+idA, 10)
+			tr.v2("/docker/" + idB)
+		}},
+		{"only zombies", "cgroup2", func(tr tree) {
+			tr.cgroup2()
+			tr.v2("/docker/"+idA, 10)
+			tr.v2("/docker/"+idB, 30)
+			tr.process(30, "z", "Z", 1, 5, "")
+		}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			tr := newTree(t)
+			tr.process(10, "web", "S", 1, 500, "/web\x00--port\x0080\x00")
+			tr.process(20, "other", "S", 1, 400, "other\x00")
+			test.build(tr)
+			path := tr.state(test.source, 100, state{Containers: map[string]counter{
+				idA: {CPUNS: 1e9, PID: 10, StartNS: 5e9},
+			}})
+			s := tr.run("--state", path)
+			if s.err != nil || s.stderr != "" {
+				t.Fatalf("%v: %s", s.err, s.stderr)
+			}
+			if h := s.host; h.Source != test.source || h.CPUs != 3 || h.TotalMemoryKB != 1000000 || h.UsedMemoryKB != 700000 ||
+				h.FreeMemoryKB != 300000 || h.AvailableMemoryKB != 600000 || h.IntervalMS == nil || *h.IntervalMS < 100_000 {
+				t.Errorf("host: %s", s.stdout)
+			}
+			if len(s.containers) != 1 {
+				t.Fatalf("got %s", s.stdout)
+			}
+			c := s.containers[0]
+			pageKB := uint64(os.Getpagesize() / 1024)
+			if c.ID != idA || c.PID != 10 || c.Process != "web" || c.Cmdline != "/web --port 80" || c.Processes != 1 ||
+				c.MemoryKB != 6000 || c.RSSKB != 100*pageKB || c.VSZKB != 2000 || c.MemoryPercent != 0.6 ||
+				c.CPUNS != 3e9 || !near(c.CPUPercent, 2) {
+				t.Errorf("got %s", s.stdout)
+			}
+		})
+	}
+}
+
+func TestContainerOfManyProcesses(t *testing.T) {
+	t.Parallel()
+	tr := newTree(t)
+	tr.cgroup2()
+	tr.v2("/docker/"+idA, 13)
+	tr.v2("/docker/"+idA+"/work", 12, 11, 14, 13)
+	tr.v2("/docker/" + idA + "/work/docker")
+	tr.v2("/docker/"+idA+"/work/docker/"+idB, 15)
+	tr.process(11, "late", "S", 1, 900, "late\x00")
+	tr.process(12, "first", "R", 4, 500, "first\x00")
+	tr.process(13, "tie", "S", 1, 500, "tie\x00")
+	tr.process(14, "dead", "Z", 1, 100, "")
+	tr.process(15, "leader gone", "Z", 3, 600, "")
+	s := tr.run("--processes", "--state", tr.state("cgroup2", 100, state{
+		Processes: map[int]counter{12: {CPUNS: 5e8, PID: 12, StartNS: 5e9}, 13: {PID: 13, StartNS: 1}},
+	}))
+	if s.err != nil || s.stderr != "" || len(s.containers) != 1 {
+		t.Fatalf("%v: %s%s", s.err, s.stderr, s.stdout)
+	}
+	pageKB := uint64(os.Getpagesize() / 1024)
+	if c := s.containers[0]; c.ID != idA || c.PID != 12 || c.Process != "first" || c.Processes != 4 ||
+		c.RSSKB != 400*pageKB || c.VSZKB != 8000 || c.CPUPercent != nil {
+		t.Errorf("got %s", s.stdout)
+	}
+	var names []string
+	for _, p := range s.processes {
+		if p.ID != idA || p.CPUNS != 15e8 || p.RSSKB != 100*pageKB || p.MemoryPercent != 0.04*float64(pageKB)/4 {
+			t.Errorf("process %+v", p)
+		}
+		names = append(names, p.Name)
+	}
+	if got := strings.Join(names, ","); got != "late,first,tie,leader gone" {
+		t.Errorf("processes %s", got)
+	}
+	if s.processes[1].CPUPercent == nil || !near(s.processes[1].CPUPercent, 1) || s.processes[2].CPUPercent != nil {
+		t.Errorf("rates: %s", s.stdout)
+	}
+}
+
+func TestNoContainers(t *testing.T) {
+	t.Parallel()
+	tr := newTree(t)
+	tr.cgroup2()
+	s := tr.run()
+	if s.err != nil || s.stderr != "" || s.host.Containers != 0 || s.host.Source != "cgroup2" {
+		t.Errorf("%v: %s%s", s.err, s.stderr, s.stdout)
+	}
+	if s.host.CPUPressurePercent != nil || !strings.Contains(s.stdout, `"io_pressure_percent":null`) {
+		t.Errorf("pressure without PSI: %s", s.stdout)
+	}
+	tr.write("proc/pressure/memory", "some avg10=1.25 avg60=0.50 avg300=0.00 total=99\nfull avg10=0.75 avg60=0 avg300=0 total=1\n")
+	if p := tr.run().host.MemoryPressurePercent; p == nil || *p != 1.25 {
+		t.Errorf("memory pressure %v", p)
+	}
+}
+
+func TestUnusableCgroups(t *testing.T) {
+	tests := []struct {
+		name, want string
+		build      func(tr tree)
+	}{
+		{"none", "no cgroup hierarchy with the memory controller is mounted", func(tr tree) {}},
+		{"v1 without cpuacct", "the cpuacct controller is not mounted", func(tr tree) {
+			tr.mount("cgroup", "memory", "memory")
+		}},
+		{"v2 without memory", "the memory controller is missing", func(tr tree) {
+			tr.cgroup2()
+			tr.write("cg/cgroup.controllers", "cpu pids\n")
+		}},
+		{"no meminfo", "meminfo: no such file", func(tr tree) {
+			tr.cgroup2()
+			os.Remove(filepath.Join(tr.dir, "proc/meminfo"))
+		}},
+		{"mount point gone", "no such file", func(tr tree) {
+			tr.mount("cgroup", "memory", "memory")
+			tr.mount("cgroup", "cpuacct", "cpuacct")
+			os.Remove(filepath.Join(tr.dir, "memory"))
+		}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			tr := newTree(t)
+			test.build(tr)
+			s := tr.run()
+			if s.err == nil || !strings.Contains(s.err.Error(), test.want) || s.stdout != "" {
+				t.Errorf("got %v and %q", s.err, s.stdout)
+			}
+		})
+	}
+}
+
+// A container that cannot be measured is named, and the others are printed.
+func TestContainerThatCannotBeMeasured(t *testing.T) {
+	tests := []struct {
+		name, want string
+		spoil      func(tr tree)
+	}{
+		{"no memory file", "memory.current: no such file", func(tr tree) { os.Remove(filepath.Join(tr.dir, "cg/docker", idB, "memory.current")) }},
+		{"not a number", "memory.current: no number", func(tr tree) { tr.write("cg/docker/"+idB+"/memory.current", "max\n") }},
+		{"no usage", "cpu.stat: no number usage_usec", func(tr tree) { tr.write("cg/docker/"+idB+"/cpu.stat", "user_usec 1\n") }},
+		{"not pids", "cgroup.procs: ", func(tr tree) { tr.write("cg/docker/"+idB+"/cgroup.procs", "10\nten\n") }},
+		{"process torn", "proc/20/stat: ends too early", func(tr tree) { tr.write("proc/20/stat", "20 (b) S 1 1") }},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			tr := newTree(t)
+			tr.cgroup2()
+			tr.process(10, "a", "S", 1, 500, "a\x00")
+			tr.process(20, "b", "S", 1, 500, "b\x00")
+			tr.v2("/docker/"+idA, 10)
+			tr.v2("/docker/"+idB, 20)
+			test.spoil(tr)
+			s := tr.run()
+			if s.err == nil || !strings.Contains(s.stderr, "container "+idB) || !strings.Contains(s.stderr, test.want) ||
+				strings.Count(s.stderr, "\n") != 1 {
+				t.Errorf("%v: %s", s.err, s.stderr)
+			}
+			if len(s.containers) != 1 || s.containers[0].ID != idA {
+				t.Errorf("got %s", s.stdout)
+			}
+		})
+	}
+}
+
+// With hidepid the processes are counted, and nothing else is known of them.
+func TestHiddenProcesses(t *testing.T) {
+	t.Parallel()
+	tr := newTree(t)
+	tr.cgroup2()
+	tr.v2("/docker/"+idA, 31, 30)
+	s := tr.run("--processes")
+	if s.err != nil || !strings.Contains(s.stderr, "does not show the processes of containers (1 of 1)") {
+		t.Errorf("%v: %s", s.err, s.stderr)
+	}
+	if len(s.containers) != 1 || s.containers[0].PID != 30 || s.containers[0].Processes != 2 ||
+		s.containers[0].MemoryKB != 6000 || s.containers[0].CPUPercent == nil {
+		t.Errorf("got %s", s.stdout)
+	}
+}

@@ -1,0 +1,261 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"winnow/tools/internal/record"
+)
+
+// moduleDocument is as the kernel module prints it on cgroup v2.
+func moduleDocument(boottimeNS int64, cpuNS uint64) string {
+	return fmt.Sprintf(`{"format":1,"cgroup":2,"boottime_ns":%d,"total_memory_kb":1000000,"free_memory_kb":300000,`+
+		`"used_memory_kb":700000,"available_memory_kb":600000,"unknown":[{"a":null}],"containers":[`+
+		`{"id":"`+idB+`","memory_kb":0,"cpu_ns":0,"process_count":1,"rss_kb":1,"vsz_kb":2,"processes":[`+
+		`{"pid":30,"start_ns":1,"name":"b","state":"R","cmdline":"b","vsz_kb":2,"rss_kb":1,"memory_percent":0.00,"cpu_ns":0}]},`+
+		`{"id":"`+idA+`","memory_kb":6000,"cpu_ns":%d,"process_count":2,"rss_kb":500,"vsz_kb":4000,"processes":[`+
+		`{"pid":20,"start_ns":9000000000,"name":"late","state":"S","cmdline":"late","vsz_kb":2000,"rss_kb":100,"memory_percent":0.01,"cpu_ns":7},`+
+		`{"pid":10,"start_ns":5000000000,"name":"we\"b\u00e9","state":"S","cmdline":"/web \"q\" \u0001","vsz_kb":2000,"rss_kb":400,"memory_percent":0.04,"cpu_ns":1000000000}]}]}`+"\n",
+		boottimeNS, cpuNS)
+}
+
+func TestModule(t *testing.T) {
+	for _, from := range []string{"auto", "module"} {
+		t.Run(from, func(t *testing.T) {
+			t.Parallel()
+			tr := newTree(t)
+			tr.cgroup2()
+			tr.write("proc/sysinfo_winnow", moduleDocument(boottime(), 3e9))
+			s := tr.run("--source", from, "--processes", "--state", tr.state("module", 100, state{
+				Containers: map[string]counter{idA: {CPUNS: 1e9, PID: 10, StartNS: 5e9}},
+				Processes:  map[int]counter{10: {CPUNS: 0, PID: 10, StartNS: 5e9}},
+			}))
+			if s.err != nil || s.stderr != "" {
+				t.Fatalf("%v: %s", s.err, s.stderr)
+			}
+			if h := s.host; h.Source != "module" || h.CPUs != 3 || h.UsedMemoryKB != 700000 || h.AvailableMemoryKB != 600000 || *h.IntervalMS < 99_000 {
+				t.Errorf("host: %s", s.stdout)
+			}
+			a := s.containers[0]
+			if a.ID != idA || a.PID != 10 || a.Process != "we\"bé" || a.Cmdline != "/web \"q\" \x01" || a.Processes != 2 || a.MemoryKB != 6000 ||
+				a.RSSKB != 500 || a.VSZKB != 4000 || a.MemoryPercent != 0.6 || a.CPUNS != 3e9 || !near(a.CPUPercent, 2) {
+				t.Errorf("got %s", s.stdout)
+			}
+			if b := s.containers[1]; b.ID != idB || b.MemoryKB != 0 || b.CPUPercent != nil {
+				t.Errorf("got %s", s.stdout)
+			}
+			if p := s.processes; len(p) != 3 || p[0].PID != 20 || p[1].MemoryPercent != 0.04 || !near(p[1].CPUPercent, 1) || p[2].ID != idB {
+				t.Errorf("processes: %s", s.stdout)
+			}
+		})
+	}
+}
+
+func TestModuleIsNotThere(t *testing.T) {
+	t.Parallel()
+	tr := newTree(t)
+	tr.cgroup2()
+	if s := tr.run("--source=module"); s.err == nil || !strings.Contains(s.err.Error(), "is the kernel module loaded?") || s.stdout != "" {
+		t.Errorf("got %v, %s", s.err, s.stdout)
+	}
+	// One that cannot be read: a loop of links stands for it, root reads all else.
+	if err := os.Symlink("sysinfo_winnow", filepath.Join(tr.dir, "proc/sysinfo_winnow")); err != nil {
+		t.Fatal(err)
+	}
+	s := tr.run("--source=auto")
+	if s.err != nil || s.host.Source != "cgroup2" || !strings.Contains(s.stderr, "reading the cgroup files instead") {
+		t.Errorf("%v: %s%s", s.err, s.stderr, s.stdout)
+	}
+}
+
+// On cgroup v1 the module leaves memory and CPU time to the cgroup files.
+func TestModuleOnCgroup1(t *testing.T) {
+	t.Parallel()
+	tr := newTree(t)
+	tr.mount("cgroup", "cpuacct", "cpuacct")
+	tr.mount("cgroup", "memory", "memory")
+	tr.v1("memory", "cpuacct", "/docker/"+idA, 10)
+	document := strings.Replace(moduleDocument(boottime(), 3e9), `"memory_kb":6000,"cpu_ns":3000000000`, `"memory_kb":null,"cpu_ns":null`, 1)
+	document = strings.Replace(document, `"memory_kb":0,"cpu_ns":0`, `"memory_kb":null,"cpu_ns":null`, 1)
+	tr.write("proc/sysinfo_winnow", document)
+	s := tr.run("--state", tr.state("module", 100, state{Containers: map[string]counter{idA: {CPUNS: 1e9, PID: 10, StartNS: 5e9}}}))
+	if s.err != nil || s.stderr != "" || len(s.containers) != 1 { // idB has gone
+		t.Fatalf("%v: %s%s", s.err, s.stderr, s.stdout)
+	}
+	if c := s.containers[0]; c.ID != idA || c.MemoryKB != 6000 || c.CPUNS != 3e9 || !near(c.CPUPercent, 2) || c.RSSKB != 500 {
+		t.Errorf("got %s", s.stdout)
+	}
+}
+
+// A file is sampled once: its rates come from the state or are null.
+func TestFile(t *testing.T) {
+	t.Parallel()
+	tr := newTree(t)
+	now := boottime()
+	tr.write("document", moduleDocument(now-50e9, 3e9))
+	path := filepath.Join(tr.dir, "document")
+	args := []string{"--source", path, "--state", filepath.Join(tr.dir, "kept")}
+	for range 2 { // the second time it is the same sample, over no time
+		s := tr.run(args...)
+		if s.err != nil || s.stderr != "" || s.host.Source != "file" || s.host.IntervalMS != nil || s.containers[0].CPUPercent != nil {
+			t.Fatalf("%v: %s%s", s.err, s.stderr, s.stdout)
+		}
+	}
+	tr.write("document", moduleDocument(now-40e9, 8e9))
+	if s := tr.run(args...); *s.host.IntervalMS != 10_000 || *s.containers[0].CPUPercent != 50 {
+		t.Errorf("got %s", s.stdout)
+	}
+}
+
+const shimID = "eb6abad8623bcc65c361059d0338589cce5fe432d9951742525d1e1fe3f5089c"
+
+// The document that a course project's module prints, as published.
+func TestShims(t *testing.T) {
+	t.Parallel()
+	tr := newTree(t)
+	tr.cgroup2()
+	tr.v2("/docker/"+shimID, 10)
+	published, err := os.ReadFile("testdata/shims.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"--source", filepath.Join(tr.dir, "document"), "--state", filepath.Join(tr.dir, "kept")}
+	for _, after := range []string{"", "\n\n", "\x00\x00", " ```\nthe end"} {
+		tr.write("document", string(published)+after)
+		s := tr.run(args...)
+		if s.err != nil || s.stderr != "" || len(s.containers) != 4 {
+			t.Fatalf("%v: %s%s", s.err, s.stderr, s.stdout)
+		}
+		if h := s.host; h.Source != "file" || h.TotalMemoryKB != 7934100 || h.UsedMemoryKB != 7613060 || h.AvailableMemoryKB != 321040 {
+			t.Errorf("host: %s", s.stdout)
+		}
+		lost := s.containers[0] // has no cgroup here: the shim's figures
+		if !strings.HasPrefix(lost.ID, "163787") || lost.PID != 35826 || lost.Process != "containerd-shim" || lost.Processes != 1 ||
+			lost.MemoryKB != 13820 || lost.RSSKB != 13820 || lost.VSZKB != 1238168 || lost.CPUNS != 2e6 || lost.CPUPercent != nil {
+			t.Errorf("got %+v", lost)
+		}
+		here := s.containers[3]
+		if here.ID != shimID || here.PID != 4841 || here.MemoryKB != 6000 || here.RSSKB != 13468 || here.CPUNS != 3e9 ||
+			!strings.HasSuffix(here.Cmdline, "containerd.sock") {
+			t.Errorf("got %+v", here)
+		}
+	}
+	st, err := readState(filepath.Join(tr.dir, "kept"))
+	if err != nil || len(st.Containers) != 1 {
+		t.Fatalf("kept %+v, %v", st, err)
+	}
+	st.BoottimeNS -= 100e9
+	c := st.Containers[shimID]
+	c.AtNS, c.CPUNS = st.BoottimeNS, 1e9
+	st.Containers[shimID] = c
+	if err := st.write(filepath.Join(tr.dir, "kept")); err != nil {
+		t.Fatal(err)
+	}
+	if s := tr.run(args...); !near(s.containers[3].CPUPercent, 2) || s.containers[0].CPUPercent != nil {
+		t.Errorf("rates: %s", s.stdout)
+	}
+}
+
+func TestBadDocuments(t *testing.T) {
+	good := moduleDocument(5, 3e9)
+	tests := []struct{ name, text, want string }{
+		{"empty", "", "ends before its end"},
+		{"garbage", "\x01\x02", "ends before its end"},
+		{"not JSON", "{a}", "not valid JSON"},
+		{"an array", "[]", "has no total_memory_kb"},
+		{"an empty object", "{}", "has no total_memory_kb"},
+		{"another's", `{"total_memory_kb":5,"free_memory_kb":1}`, "has neither"},
+		{"more free than there is", `{"total_memory_kb":5,"free_memory_kb":6}`, "has no total_memory_kb"},
+		{"a later format", strings.Replace(good, `"format":1`, `"format":2`, 1), "only format 1"},
+		{"goes on", good + "{}", "goes on"},
+		{"deep", strings.Repeat("[", 1<<20), "nests deeper"},
+		{"text for a number", strings.Replace(good, `"total_memory_kb":1000000`, `"total_memory_kb":"1000000"`, 1), "total_memory_kb: not a whole number"},
+		{"negative", strings.Replace(good, `"pid":10`, `"pid":-10`, 1), "container \"" + idA + "\": processes: pid: not a whole number"},
+		{"broken number", strings.Replace(good, `"rss_kb":500`, `"rss_kb":500.5`, 1), "rss_kb: not a whole number"},
+		{"not an id", strings.Replace(good, idA, "../../etc", 1), "not an id"},
+		{"an id twice", strings.Replace(good, idA, idB, 1), "not an id of its own"},
+		{"containers no array", `{"format":1,"total_memory_kb":5,"containers":{}}`, "containers: not an array"},
+		{"a shim's bad pid", `{"total_memory_kb":5,"processes":[{"pid":"x"}]}`, "pid: not a whole number"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			tr := newTree(t)
+			tr.write("document", test.text)
+			s := tr.run("--source", filepath.Join(tr.dir, "document"))
+			if s.err == nil || !strings.Contains(s.err.Error(), test.want) || s.stdout != "" {
+				t.Errorf("got %v and %q", s.err, s.stdout)
+			}
+		})
+	}
+}
+
+func TestTornDocument(t *testing.T) {
+	whole := strings.TrimSpace(moduleDocument(5, 3e9))
+	for end := range whole {
+		if d, err := parseDocument([]byte(whole[:end])); err == nil {
+			t.Fatalf("took the first %d bytes as %+v", end, d)
+		}
+	}
+	if _, err := parseDocument([]byte(whole)); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestFileThatCannotBeRead(t *testing.T) {
+	tr := newTree(t)
+	huge := filepath.Join(tr.dir, "huge")
+	tr.write("huge", "")
+	if err := os.Truncate(huge, 100<<20); err != nil {
+		t.Fatal(err)
+	}
+	tests := map[string]string{"/dev/zero": "longer than", huge: "longer than", tr.dir: "is a directory", tr.dir + "/none": "no such file"}
+	for path, want := range tests {
+		if s := tr.run("--source", path); s.err == nil || !strings.Contains(s.err.Error(), want) || s.stdout != "" {
+			t.Errorf("%s: got %v and %q", path, s.err, s.stdout)
+		}
+	}
+}
+
+func FuzzParseDocument(f *testing.F) {
+	shims, err := os.ReadFile("testdata/shims.json")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(shims)
+	f.Add([]byte(moduleDocument(5, 3e9)))
+	f.Add([]byte(strings.Replace(moduleDocument(5, 3e9), `"cpu_ns":0`, `"cpu_ns":null`, 1)))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		d, err := parseDocument(text)
+		if err != nil {
+			return
+		}
+		s := &sample{source: record.SourceFile, memory: d.memory}
+		for _, c := range d.containers {
+			s.containers = append(s.containers, c.container)
+		}
+		var out bytes.Buffer
+		if err := (printer{proc: "/proc", processes: true}).print(&out, s, nil); err != nil {
+			t.Fatal(err)
+		}
+		containers := 0
+		for line, err := range record.Lines(&out) {
+			if err != nil {
+				t.Fatalf("%q gave a bad line: %v", text, err)
+			}
+			if line.Type() == record.TypeContainer {
+				containers++
+			}
+			if !json.Valid([]byte(line.Text())) {
+				t.Fatalf("%q gave %s", text, line.Text())
+			}
+		}
+		if containers != len(d.containers) {
+			t.Errorf("%d container lines of %d", containers, len(d.containers))
+		}
+	})
+}

@@ -1,0 +1,239 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// maxCmdline is how much of a command line is shown, in bytes: every
+	// argument list that is not made to be a nuisance, and escaped it still
+	// fits a record.
+	maxCmdline = 256 << 10
+
+	// nsPerTick is USER_HZ, which is 100 on all that Go runs on.
+	nsPerTick = 1e9 / 100
+)
+
+// reader reads the kernel's small files into one buffer that it keeps: a
+// snapshot reads thousands of them. It is not for concurrent use.
+type reader struct{ buf []byte }
+
+// read returns what path holds, up to limit bytes of it. The bytes are good
+// until the next call.
+func (r *reader) read(path string, limit int) ([]byte, error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
+	}
+	defer unix.Close(fd)
+	if r.buf == nil {
+		r.buf = make([]byte, 16<<10)
+	}
+	for n := 0; ; {
+		if n == len(r.buf) {
+			r.buf = append(r.buf, make([]byte, n)...)
+		}
+		got, err := unix.Read(fd, r.buf[n:])
+		if err != nil {
+			return nil, &fs.PathError{Op: "read", Path: path, Err: err}
+		}
+		n += got
+		if got == 0 || n >= limit {
+			return r.buf[:min(n, limit)], nil
+		}
+	}
+}
+
+const noLimit = 1 << 40
+
+// gone tells whether err is what reading a process or cgroup that has ended
+// gives.
+func gone(err error) bool {
+	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENODEV)
+}
+
+// process is one process. Its times count from the host's boot and its start.
+type process struct {
+	pid            int
+	name, state    string
+	cmdline        string // only of a document; else it is read when it is printed
+	startNS, cpuNS uint64
+	vszKB, rssKB   uint64
+}
+
+// procfs is where procfs is mounted.
+type procfs string
+
+func (p procfs) path(name string) string { return string(p) + "/" + name }
+
+// process reads one process; live is false for one that has ended but is not
+// reaped yet.
+func (p procfs) process(r *reader, pid int) (found process, live bool, err error) {
+	path := p.path(strconv.Itoa(pid) + "/stat")
+	text, err := r.read(path, noLimit)
+	if err != nil {
+		return process{}, false, err
+	}
+	found, live, err = parseStat(text)
+	found.pid = pid
+	if err != nil {
+		err = fmt.Errorf("%s: %w", path, err)
+	}
+	return found, live, err
+}
+
+// parseStat reads /proc/PID/stat, see proc_pid_stat(5). The name in it may
+// hold any byte, so it ends at the last closing parenthesis.
+func parseStat(text []byte) (p process, live bool, err error) {
+	from, to := bytes.IndexByte(text, '('), bytes.LastIndexByte(text, ')')
+	if from < 0 || to < from {
+		return process{}, false, errors.New("has no name in parentheses")
+	}
+	p.name = string(text[from+1 : to])
+	const state, utime, stime, threads, start, vsize, rss = 3, 14, 15, 20, 22, 23, 24
+	var numbers [rss + 1]uint64
+	field := state
+	for text := range bytes.FieldsSeq(text[to+1:]) {
+		switch field {
+		case state:
+			p.state = string(text)
+		case utime, stime, threads, start, vsize, rss:
+			if numbers[field], err = strconv.ParseUint(string(text), 10, 64); err != nil {
+				return process{}, false, fmt.Errorf("field %d: %w", field, err)
+			}
+		}
+		if field++; field > rss {
+			break
+		}
+	}
+	if field <= rss {
+		return process{}, false, errors.New("ends too early")
+	}
+	p.cpuNS = (numbers[utime] + numbers[stime]) * nsPerTick
+	p.startNS = numbers[start] * nsPerTick
+	p.vszKB = numbers[vsize] >> 10
+	p.rssKB = numbers[rss] * uint64(os.Getpagesize()) >> 10
+	// A process whose first thread has ended looks like a zombie while its
+	// other threads work on.
+	dead := strings.Contains("ZXx", p.state) && numbers[threads] <= 1
+	return p, !dead, nil
+}
+
+// cmdline is the process's arguments joined by spaces, "" where it has none or
+// has ended.
+func (p procfs) cmdline(r *reader, pid int) string {
+	text, err := r.read(p.path(strconv.Itoa(pid)+"/cmdline"), maxCmdline)
+	if err != nil {
+		return ""
+	}
+	text = bytes.TrimRight(text, "\x00")
+	for i, c := range text {
+		if c == 0 {
+			text[i] = ' '
+		}
+	}
+	return string(text)
+}
+
+// memory is the host's, in kB.
+type memory struct{ total, free, available uint64 }
+
+func (p procfs) memory(r *reader) (memory, error) {
+	path := p.path("meminfo")
+	text, err := r.read(path, noLimit)
+	if err != nil {
+		return memory{}, err
+	}
+	total, ok := lineValue(text, "MemTotal:")
+	if !ok || total == 0 {
+		return memory{}, fmt.Errorf("%s: no MemTotal", path)
+	}
+	free, ok := lineValue(text, "MemFree:")
+	if !ok || free > total {
+		return memory{}, fmt.Errorf("%s: no MemFree", path)
+	}
+	available, ok := lineValue(text, "MemAvailable:")
+	if !ok {
+		available = free // kernels before 3.14
+	}
+	return memory{total, free, available}, nil
+}
+
+// lineValue is the number after key on the line that begins with it.
+func lineValue(text []byte, key string) (uint64, bool) {
+	for line := range bytes.Lines(text) {
+		rest, ok := bytes.CutPrefix(line, []byte(key))
+		if !ok {
+			continue
+		}
+		rest = bytes.TrimSpace(bytes.TrimSuffix(bytes.TrimSpace(rest), []byte("kB")))
+		n, err := strconv.ParseUint(string(rest), 10, 64)
+		return n, err == nil
+	}
+	return 0, false
+}
+
+// pressure is the PSI "some avg10" of cpu, memory or io; nil without PSI.
+func (p procfs) pressure(r *reader, resource string) *float64 {
+	text, err := r.read(p.path("pressure/"+resource), noLimit)
+	if err != nil {
+		return nil
+	}
+	_, rest, _ := strings.Cut(string(text), "some avg10=")
+	number, _, _ := strings.Cut(rest, " ")
+	percent, err := strconv.ParseFloat(number, 64)
+	if err != nil {
+		return nil
+	}
+	return &percent
+}
+
+// cpus counts the cores that are online.
+func (p procfs) cpus(r *reader) (int, error) {
+	text, err := r.read(p.path("stat"), noLimit)
+	if err != nil {
+		return 0, err
+	}
+	return bytes.Count(text, []byte("\ncpu")), nil // the first line, "cpu", is their sum
+}
+
+// mount is one line of mountinfo.
+type mount struct {
+	root, point   string // what of the file system is mounted, and where
+	kind, options string
+}
+
+func (p procfs) mounts(r *reader) ([]mount, error) {
+	text, err := r.read(p.path("self/mountinfo"), noLimit)
+	if err != nil {
+		return nil, err
+	}
+	unescape := strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
+	var mounts []mount
+	for line := range strings.Lines(string(text)) {
+		place, system, _ := strings.Cut(line, " - ")
+		a, b := strings.Fields(place), strings.Fields(system)
+		if len(a) >= 5 && len(b) >= 3 {
+			mounts = append(mounts, mount{a[3], filepath.Clean(unescape.Replace(a[4])), b[0], b[2]})
+		}
+	}
+	return mounts, nil
+}
+
+// boottime is the time since the host's boot, sleep included, in ns.
+func boottime() int64 {
+	var t unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &t); err != nil {
+		panic(err) // every kernel that Go runs on has this clock
+	}
+	return t.Nano()
+}

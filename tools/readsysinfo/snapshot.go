@@ -1,0 +1,147 @@
+package main
+
+import (
+	"bufio"
+	"io"
+	"math"
+	"time"
+
+	"winnow/tools/internal/record"
+)
+
+// container is what was measured of one.
+type container struct {
+	id           string
+	first        process // the one that has run longest; pid 0 where none is known
+	count        int
+	rssKB, vszKB uint64 // summed over its processes
+	memoryKB     uint64
+	cpuNS        uint64
+	atNS         int64     // when cpuNS was read, as boottime; 0 where that is not known
+	processes    []process // where they were asked for
+	hidden       bool      // procfs does not show its processes
+}
+
+// add counts a process in.
+func (c *container) add(p process, keep bool) {
+	c.count++
+	c.rssKB += p.rssKB
+	c.vszKB += p.vszKB
+	if c.first.pid == 0 || p.startNS < c.first.startNS || p.startNS == c.first.startNS && p.pid < c.first.pid {
+		c.first = p
+	}
+	if keep {
+		c.processes = append(c.processes, p)
+	}
+}
+
+// sample is the host and its containers as they were measured at one time.
+type sample struct {
+	source     string // as in record.Host
+	time       time.Time
+	atNS       int64 // the same as boottime; 0 where a document does not tell it
+	memory     memory
+	containers []container
+	failed     []error // why containers are left out that do run
+}
+
+// printer writes the records of a sample.
+type printer struct {
+	proc      procfs
+	host      string
+	processes bool
+	live      bool // command lines are in procfs, not in the sample
+}
+
+// print writes the sample's lines, with rates where before has the counters of
+// an earlier sample; before is nil where there is none.
+func (p printer) print(out io.Writer, s *sample, before *state) error {
+	w := bufio.NewWriterSize(out, 64<<10)
+	head := record.Header{
+		Type: record.TypeHost, Time: s.time.UTC(), Host: p.host,
+		Snapshot: s.time.UTC().Format("20060102T150405.000000000Z"),
+	}
+	host, err := p.hostRecord(head, s, before)
+	if err != nil {
+		return err
+	}
+	if err := write(w, host); err != nil {
+		return err
+	}
+	var r reader
+	for i := range s.containers {
+		if err := p.printContainer(w, &r, head, s.memory.total, &s.containers[i], before); err != nil {
+			return err
+		}
+	}
+	return w.Flush()
+}
+
+func (p printer) hostRecord(head record.Header, s *sample, before *state) (*record.Host, error) {
+	var r reader
+	cpus, err := p.proc.cpus(&r)
+	if err != nil {
+		return nil, err
+	}
+	host := &record.Host{
+		Header: head, Source: s.source, Containers: len(s.containers), CPUs: cpus,
+		TotalMemoryKB: s.memory.total, FreeMemoryKB: s.memory.free,
+		UsedMemoryKB: s.memory.total - s.memory.free, AvailableMemoryKB: s.memory.available,
+		CPUPressurePercent:    p.proc.pressure(&r, "cpu"),
+		MemoryPressurePercent: p.proc.pressure(&r, "memory"),
+		IOPressurePercent:     p.proc.pressure(&r, "io"),
+	}
+	if before != nil {
+		interval := time.Duration(s.atNS - before.BoottimeNS).Milliseconds()
+		host.IntervalMS = &interval
+	}
+	return host, nil
+}
+
+// printContainer reads the command lines only now: held for all containers,
+// long ones would take memory without a bound.
+func (p printer) printContainer(w io.Writer, r *reader, head record.Header, total uint64, c *container, before *state) error {
+	cmdline := func(process *process) string {
+		if p.live && !c.hidden && process.pid != 0 {
+			return p.proc.cmdline(r, process.pid)
+		}
+		return process.cmdline
+	}
+	head.Type = record.TypeContainer
+	err := write(w, &record.Container{
+		Header: head, ID: c.id,
+		PID: c.first.pid, Process: c.first.name, Cmdline: cmdline(&c.first), Processes: c.count,
+		MemoryKB: c.memoryKB, RSSKB: c.rssKB, VSZKB: c.vszKB, MemoryPercent: percent(c.memoryKB, total),
+		CPUNS: c.cpuNS, CPUPercent: before.containerRate(c),
+	})
+	if err != nil || !p.processes {
+		return err
+	}
+	head.Type = record.TypeProcess
+	for i := range c.processes {
+		one := &c.processes[i]
+		err := write(w, &record.Process{
+			Header: head, ID: c.id, PID: one.pid, Name: one.name, State: one.state, Cmdline: cmdline(one),
+			VSZKB: one.vszKB, RSSKB: one.rssKB, MemoryPercent: percent(one.rssKB, total),
+			CPUNS: one.cpuNS, CPUPercent: before.processRate(c, one),
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func write(w io.Writer, v any) error {
+	line, err := record.Marshal(v)
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(line)
+	return err
+}
+
+func percent(part, whole uint64) float64 { return round(float64(part) / float64(whole) * 100) }
+
+// round keeps two decimals.
+func round(x float64) float64 { return math.Round(x*100) / 100 }
