@@ -1,0 +1,250 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"winnow/tools/internal/record"
+)
+
+// ground is a cgroup of the test's own in the host's real hierarchies. It is
+// removed after the test with all that is in it.
+type ground struct {
+	testing.TB
+	files  *cgroups
+	parent string // below the mount points
+}
+
+func newGround(tb testing.TB) ground {
+	tb.Helper()
+	files, err := findCgroups("/proc")
+	if err != nil {
+		tb.Skipf("skipped: no cgroup files: %v", err)
+	}
+	g := ground{tb, files, fmt.Sprintf("/winnow-test-%d", os.Getpid())}
+	if err := g.mkdir(""); err != nil {
+		tb.Skipf("skipped: cannot make cgroups: %v", err)
+	}
+	tb.Cleanup(func() { g.remove("") })
+	if files.source == record.SourceCgroup2 {
+		if err := os.WriteFile(files.memoryRoot+g.parent+"/cgroup.subtree_control", []byte("+memory"), 0); err != nil {
+			tb.Skipf("skipped: no memory controller for cgroups of its own: %v", err)
+		}
+	}
+	return g
+}
+
+// roots are the mount points of the hierarchies.
+func (g ground) roots() []string {
+	return slices.Compact([]string{g.files.memoryRoot, g.files.cpuRoot})
+}
+
+func (g ground) mkdir(path string) error {
+	for _, root := range g.roots() {
+		if err := os.Mkdir(root+g.parent+path, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// remove removes a cgroup and those in it, whose processes have ended.
+func (g ground) remove(path string) {
+	for _, root := range g.roots() {
+		var dirs []string
+		filepath.WalkDir(root+g.parent+path, func(path string, entry os.DirEntry, err error) error {
+			if err == nil && entry.IsDir() {
+				dirs = append(dirs, path)
+			}
+			return nil
+		})
+		for _, dir := range slices.Backward(dirs) {
+			var err error
+			for range 100 { // a process leaves its cgroup some time after it was waited for
+				if err = os.Remove(dir); !errors.Is(err, syscall.EBUSY) {
+					break
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+			if err != nil {
+				g.Error(err)
+			}
+		}
+	}
+}
+
+// start runs a program in the cgroup until the test ends or stop is called.
+func (g ground) start(path string, cmd *exec.Cmd) (stop func()) {
+	g.Helper()
+	if err := g.mkdir(path); err != nil {
+		g.Fatal(err)
+	}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		g.Fatal(err)
+	}
+	stop = sync.OnceFunc(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	g.Cleanup(stop)
+	for _, root := range g.roots() {
+		if err := os.WriteFile(root+g.parent+path+"/cgroup.procs", []byte(strconv.Itoa(cmd.Process.Pid)), 0); err != nil {
+			g.Fatal(err)
+		}
+	}
+	return stop
+}
+
+// sleeper is a process that does nothing, and calls itself argv0.
+func sleeper(argv0 string) *exec.Cmd {
+	cmd := exec.Command("sleep", "600")
+	cmd.Args[0] = argv0
+	return cmd
+}
+
+func find(s snapshot, id string) *record.Container {
+	for i := range s.containers {
+		if s.containers[i].ID == id {
+			return &s.containers[i]
+		}
+	}
+	return nil
+}
+
+// testID is an id that no container of anybody else's has.
+func testID(n int) string { return fmt.Sprintf("%032x%032x", os.Getpid(), n) }
+
+// Whatever bytes names and arguments hold, the lines are JSON, and what is
+// UTF-8 in them stays as it is.
+func TestHostileCommandLines(t *testing.T) {
+	g := newGround(t)
+	var every strings.Builder
+	for c := 1; c < 256; c++ {
+		every.WriteByte(byte(c))
+	}
+	tests := []struct{ name, argv0, want string }{
+		{"quotes", `say "hi" \ 'there' </script>`, `say "hi" \ 'there' </script> 600`},
+		{"newlines", "a\nb\r\n\tc", "a\nb\r\n\tc 600"},
+		{"control characters", "\x01\x1b[31m\x7f", "\x01\x1b[31m\x7f 600"},
+		{"beyond ASCII", "é世界🐳", "é世界🐳 600"},
+		{"not UTF-8", "a\x80\xffz", "a\ufffd\ufffdz 600"},
+		{"every byte", every.String(), strings.ToValidUTF8(every.String()[:127], "") + strings.Repeat("\ufffd", 128) + " 600"},
+		{"100 kB", strings.Repeat("x\"\n\xfe", 25_000), strings.Repeat("x\"\n\ufffd", 25_000) + " 600"},
+		{"a JSON line", "\"}\n{\"type\":\"container\"}", "\"}\n{\"type\":\"container\"} 600"},
+	}
+	hostile := filepath.Join(t.TempDir(), ") R 1 (\n\"\xff")
+	sleep, err := exec.LookPath("sleep")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(sleep, hostile); err != nil {
+		t.Fatal(err)
+	}
+	for i, test := range tests {
+		cmd := sleeper(test.argv0)
+		cmd.Path = hostile
+		g.start("/"+testID(i), cmd)
+	}
+	s := capture(t, "--source=cgroup", "--processes")
+	if s.err != nil {
+		t.Fatalf("%v: %s", s.err, s.stderr)
+	}
+	for i, test := range tests {
+		c := find(s, testID(i))
+		if c == nil {
+			t.Errorf("%s: not there", test.name)
+			continue
+		}
+		if c.Cmdline != test.want || c.Process != ") R 1 (\n\"\ufffd" || c.RSSKB == 0 {
+			t.Errorf("%s: process %q, arguments %.200q, want %.200q", test.name, c.Process, c.Cmdline, test.want)
+		}
+	}
+	if len(s.processes) < len(tests) {
+		t.Errorf("%d processes", len(s.processes))
+	}
+}
+
+// What ran in cgroups of the container's own counts, and CPU time stays when
+// they are removed.
+func TestChildCgroups(t *testing.T) {
+	g := newGround(t)
+	path := "/deep/er/" + testID(1)
+	for _, dir := range []string{"/deep", "/deep/er", path} {
+		if err := g.mkdir(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	g.start(path, sleeper("outer"))
+	g.start(path+"/inner", sleeper("inner"))
+	if g.files.source == record.SourceCgroup1 { // v2 keeps limited cgroups free of processes, this one is not limited
+		g.start(path+"/"+testID(2), sleeper("docker in docker"))
+	}
+	stop := g.start(path+"/burnt", exec.Command("sh", "-c", "while :; do :; done"))
+	time.Sleep(300 * time.Millisecond)
+	stop()
+	g.remove(path + "/burnt")
+	s := capture(t, "--source=cgroup")
+	c := find(s, testID(1))
+	if s.err != nil || c == nil || find(s, testID(2)) != nil {
+		t.Fatalf("%v: %s%s", s.err, s.stderr, s.stdout)
+	}
+	if c.Cmdline != "outer 600" || c.Processes < 2 || c.CPUNS < 50e6 {
+		t.Errorf("got %+v", c)
+	}
+}
+
+// Containers that come and go while they are read are there whole or not at
+// all, and no snapshot fails for them.
+func TestContainersThatComeAndGo(t *testing.T) {
+	g := newGround(t)
+	done := make(chan struct{})
+	var others sync.WaitGroup
+	for worker := range 2 {
+		others.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				path := "/" + testID(worker)
+				stop := g.start(path, sleeper("brief"))
+				g.start(path+"/child", exec.Command("true"))
+				stop()
+				g.remove(path)
+			}
+		})
+	}
+	state := filepath.Join(t.TempDir(), "state")
+	seen, missed := 0, 0
+	for start := time.Now(); time.Since(start) < 20*time.Second && (seen < 5 || missed < 5); {
+		s := capture(t, "--source=cgroup", "--processes", "--state", state)
+		if s.err != nil || s.stderr != "" {
+			t.Errorf("%v: %s", s.err, s.stderr)
+			break
+		}
+		for worker := range 2 {
+			if c := find(s, testID(worker)); c == nil {
+				missed++
+			} else if seen++; c.PID == 0 || c.Processes == 0 {
+				t.Errorf("half there: %+v", c)
+			}
+		}
+	}
+	close(done)
+	others.Wait()
+	if seen == 0 || missed == 0 {
+		t.Errorf("seen %d times, missed %d times: nothing was shown", seen, missed)
+	}
+}
