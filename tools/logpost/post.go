@@ -1,0 +1,103 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+)
+
+// refusedError is a batch that the store will never take.
+type refusedError struct{ cause error }
+
+func (e *refusedError) Error() string { return e.cause.Error() }
+
+// ack is the store's answer.
+type ack struct {
+	Stored  *int `json:"stored"`
+	Refused []struct {
+		Line  int    `json:"line"`
+		Error string `json:"error"`
+	} `json:"refused"`
+	RefusedMore int `json:"refused_more"`
+}
+
+// maxAnswer bounds what is read of an answer.
+const maxAnswer = 1 << 20
+
+// poster sends batches to the store.
+type poster struct {
+	*options
+	http http.Transport
+}
+
+// post delivers b. A *refusedError is final; after any other error the batch
+// may or may not be stored, and is to be sent again.
+func (p *poster) post(b *batch) (*ack, error) {
+	ctx, cancel := context.WithTimeoutCause(context.Background(), p.timeout,
+		fmt.Errorf("%s gave no answer for %v", p.to, p.timeout))
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, p.to.String(), bytes.NewReader(b.body))
+	if err != nil {
+		return nil, err
+	}
+	request.Header.Set("Content-Type", "application/x-ndjson")
+	request.Header.Set("Winnow-Batch", b.id)
+	if p.token != "" {
+		request.Header.Set("Authorization", "Bearer "+p.token)
+	}
+	response, err := p.http.RoundTrip(request)
+	if err != nil {
+		return nil, p.named(ctx, err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
+	if err != nil {
+		return nil, p.named(ctx, err)
+	}
+	return p.read(response.StatusCode, text)
+}
+
+func (p *poster) named(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	return fmt.Errorf("%s: %w", p.to, err)
+}
+
+func (p *poster) read(status int, text []byte) (*ack, error) {
+	if status != http.StatusOK {
+		err := fmt.Errorf("%s: status %d: %s", p.to, status, reason(text))
+		if final(status) {
+			return nil, &refusedError{err}
+		}
+		return nil, err
+	}
+	var a ack
+	if err := json.Unmarshal(text, &a); err != nil || a.Stored == nil {
+		return nil, fmt.Errorf("%s: answers, but is no log store", p.to)
+	}
+	return &a, nil
+}
+
+// final tells whether the same batch will be refused whenever it is sent. A
+// wrong token or a wrong address is mended by its user, so it is not.
+func final(status int) bool {
+	switch status {
+	case http.StatusBadRequest, http.StatusRequestEntityTooLarge,
+		http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity:
+		return true
+	}
+	return false
+}
+
+func reason(text []byte) string {
+	var answer struct{ Error string }
+	if json.Unmarshal(text, &answer) == nil && answer.Error != "" {
+		return answer.Error
+	}
+	return strings.ToValidUTF8(string(text[:min(len(text), 200)]), "\ufffd")
+}
