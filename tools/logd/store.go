@@ -1,0 +1,500 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	maxGroupBytes = 8 << 20 // of lines that are written and synced at once, when there are more batches than one
+	maxGroup      = 1024    // batches that are
+)
+
+var (
+	errFull   = errors.New("the disk is full")
+	errClosed = errors.New("shutting down")
+)
+
+// Store is the log: day files of JSON lines in a directory. One goroutine
+// writes; any number read what it has synced.
+type Store struct {
+	dir     string
+	minFree int64
+	disk    disk
+	now     func() time.Time
+	warn    func(format string, a ...any)
+	stats   *storeStats
+
+	lock    *os.File
+	queue   chan *batch
+	stopped chan struct{}
+
+	closing sync.RWMutex // held to read while a batch is being queued
+	closed  bool
+
+	mu    sync.RWMutex // guards days, what is in them, and grown
+	days  []*day
+	grown chan struct{} // closed and replaced when lines were added
+
+	// The writer's own.
+	seen    *seenIDs
+	file    appendFile // nil after a failure, until it could be opened again
+	journal appendFile
+	// The journal's length, all of it synced. The day file's is in its day.
+	journalSize int64
+	lines, ids  []byte // reused
+}
+
+// storeStats count what the store did since it started.
+type storeStats struct {
+	groups, batches, duplicates, lines, bytes atomic.Int64
+	failures                                  atomic.Int64 // groups that could not be stored
+	broken                                    atomic.Bool  // the last group was one of them
+	sync                                      histogram
+}
+
+// batch is lines to be stored, all or none.
+type batch struct {
+	id    string // "" is never a duplicate
+	lines []byte // each with its newline
+	count int    // how many
+	times timespan
+
+	duplicate bool // the answer: it was stored before
+	done      chan error
+}
+
+// openStore opens the log in dir, which must exist, and puts right what an
+// unclean end left there.
+func openStore(dir string, minFree int64, d disk, now func() time.Time, warn func(string, ...any)) (*Store, error) {
+	s := &Store{
+		dir: dir, minFree: minFree, disk: d, now: now, warn: warn, stats: new(storeStats),
+		queue: make(chan *batch, maxGroup), stopped: make(chan struct{}), grown: make(chan struct{}),
+		seen: newSeenIDs(),
+	}
+	if err := s.lockDir(); err != nil {
+		return nil, err
+	}
+	if err := s.load(); err != nil {
+		return nil, errors.Join(err, s.lock.Close())
+	}
+	go s.run()
+	return s, nil
+}
+
+// lockDir keeps a second logd off the same files.
+func (s *Store) lockDir() error {
+	own := filepath.Join(s.dir, ownDir)
+	if err := os.Mkdir(own, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	lock, err := os.OpenFile(filepath.Join(own, "lock"), os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return err
+	}
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return errors.Join(fmt.Errorf("%s: another logd writes here: %w", s.dir, err), lock.Close())
+	}
+	s.lock = lock
+	return nil
+}
+
+func (s *Store) own(name string) string { return filepath.Join(s.dir, ownDir, name) }
+
+// load reads what there is, without reading the lines: they were indexed when
+// they were written.
+func (s *Store) load() error {
+	days, err := listDays(s.dir)
+	if err != nil {
+		return err
+	}
+	journals := make([][]extent, 0, len(days))
+	for i, d := range days {
+		extents, err := s.loadDay(d, i == len(days)-1)
+		if err != nil {
+			return fmt.Errorf("%s: %w", d.path, err)
+		}
+		journals = append(journals, extents)
+	}
+	loadIDs(s.seen, journals)
+	s.days = days
+	return nil
+}
+
+func (s *Store) loadDay(d *day, last bool) ([]extent, error) {
+	f, err := os.OpenFile(d.path, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	d.size = info.Size()
+	var extents []extent
+	if last && !d.packed {
+		extents, err = s.repair(f, d)
+	} else {
+		extents, _, _, err = readJournal(s.own(d.name+".batches"), 1<<62)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return extents, s.loadIndex(f, d)
+}
+
+// repair cuts off what was not wholly written, which was not acknowledged
+// either: a torn line, and the batch that it is of.
+func (s *Store) repair(f *os.File, d *day) ([]extent, error) {
+	end, size, err := tornTail(f)
+	if err != nil {
+		return nil, err
+	}
+	path := s.own(d.name + ".batches")
+	extents, kept, torn, err := readJournal(path, end)
+	if err != nil {
+		return nil, err
+	}
+	if end = min(end, torn); end < size {
+		aside, err := quarantine(f, end, size)
+		if err != nil {
+			return nil, err
+		}
+		s.warn("%s: the last %d bytes were not wholly written; they are now in %s", d.path, size-end, aside)
+	}
+	d.size = end
+	s.journalSize = kept
+	journal, err := s.disk.Append(path)
+	if err != nil {
+		return nil, err
+	}
+	return extents, errors.Join(journal.Truncate(kept), journal.Datasync(), journal.Close())
+}
+
+// maxScanAtStart is how many bytes of a day are indexed before logd serves.
+// What is beyond, because an index file was lost, is indexed while it serves.
+const maxScanAtStart = 16 << 20
+
+func (s *Store) loadIndex(f *os.File, d *day) error {
+	index, blocks, err := openIndex(s.own(d.name + ".index"))
+	if err != nil {
+		return err
+	}
+	d.index = index
+	for len(blocks) > 0 && blocks[len(blocks)-1].to > d.size {
+		blocks = blocks[:len(blocks)-1]
+	}
+	from := int64(0)
+	if n := len(blocks); n > 0 {
+		from = blocks[n-1].to
+	}
+	if from < d.size && (d.packed || d.size-from > maxScanAtStart) {
+		blocks = append(blocks, unknownBlock(from, d.size))
+	} else if from < d.size {
+		more, err := indexLines(f, from, d.size)
+		if err != nil {
+			return err
+		}
+		blocks = append(blocks, more...)
+		if err := index.rewrite(blocks); err != nil {
+			return err
+		}
+	}
+	d.blocks, d.open = blocks, newBlock(d.size)
+	return nil
+}
+
+// Append stores a batch and returns when it is on disk. The error is errFull
+// where there is no room, errClosed at the end, or what the disk said; in
+// each case nothing of the batch is stored, and it can be tried again.
+func (s *Store) Append(b *batch) error {
+	s.closing.RLock()
+	if s.closed {
+		s.closing.RUnlock()
+		return errClosed
+	}
+	s.queue <- b
+	s.closing.RUnlock()
+	return <-b.done
+}
+
+// Close stores what is queued and closes the files.
+func (s *Store) Close(ctx context.Context) error {
+	s.closing.Lock()
+	if !s.closed {
+		s.closed = true
+		close(s.queue)
+	}
+	s.closing.Unlock()
+	select {
+	case <-s.stopped:
+	case <-ctx.Done():
+		return fmt.Errorf("the last lines could not be stored in time: %w", ctx.Err())
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	close(s.grown)
+	s.grown = nil
+	var errs []error
+	for _, d := range s.days {
+		errs = append(errs, d.index.close())
+	}
+	return errors.Join(append(errs, s.closeFiles(), s.lock.Close())...)
+}
+
+// run is the one writer: it takes what is queued, writes and syncs it once,
+// and answers to all of it. It never waits for more to come.
+func (s *Store) run() {
+	defer close(s.stopped)
+	group := make([]*batch, 0, maxGroup)
+	for b := range s.queue {
+		group = append(group[:0], b)
+		size := len(b.lines)
+	drain:
+		for size < maxGroupBytes && len(group) < maxGroup {
+			select {
+			case b, open := <-s.queue:
+				if !open {
+					break drain
+				}
+				group = append(group, b)
+				size += len(b.lines)
+			default:
+				break drain
+			}
+		}
+		s.commit(group)
+	}
+}
+
+func (s *Store) commit(group []*batch) {
+	err := s.store(group)
+	s.stats.broken.Store(err != nil)
+	if err != nil {
+		s.stats.failures.Add(1)
+		s.warn("%d batches refused: %v", len(group), err)
+	}
+	for _, b := range group {
+		b.done <- err
+	}
+}
+
+// store writes the group's new batches. After an error both files are put back
+// to what is known to be on disk, by new descriptors: what a descriptor holds
+// after a failed sync is not known.
+func (s *Store) store(group []*batch) error {
+	d, err := s.today()
+	if err != nil {
+		return err
+	}
+	if err := s.openFiles(d); err != nil {
+		return err
+	}
+	added := s.collect(group, d.size)
+	if len(s.lines) > 0 {
+		if err := s.room(); err != nil {
+			return err
+		}
+		if err := s.write(); err != nil {
+			return s.undo(d, err)
+		}
+	}
+	for _, id := range added {
+		s.seen.add(id)
+	}
+	s.count(d, group)
+	return nil
+}
+
+func (s *Store) undo(d *day, cause error) error {
+	if errors.Is(cause, unix.ENOSPC) || errors.Is(cause, unix.EDQUOT) {
+		cause = fmt.Errorf("%w: %w", errFull, cause)
+	}
+	// Should opening fail too, it is tried again before the next group.
+	return errors.Join(fmt.Errorf("%s: %w", d.path, cause), s.closeFiles(), s.openFiles(d))
+}
+
+// collect gathers the lines and the extents of the batches that are new, and
+// returns the ids among them.
+func (s *Store) collect(group []*batch, at int64) []string {
+	s.lines, s.ids = s.lines[:0], s.ids[:0]
+	var added []string
+	for _, b := range group {
+		if b.id != "" && (s.seen.has(b.id) || slices.Contains(added, b.id)) {
+			b.duplicate = true
+			continue
+		}
+		s.lines = append(s.lines, b.lines...)
+		if b.id == "" {
+			continue
+		}
+		from := at + int64(len(s.lines)-len(b.lines))
+		s.ids = extent{from, at + int64(len(s.lines)), b.id}.appendTo(s.ids)
+		added = append(added, b.id)
+	}
+	return added
+}
+
+func (s *Store) room() error {
+	free, err := s.disk.Free(s.dir)
+	if err != nil {
+		return err
+	}
+	if need := int64(len(s.lines)+len(s.ids)) + s.minFree; free < need {
+		return fmt.Errorf("%w: %s has %d bytes free, and %d of them are kept so", errFull, s.dir, free, s.minFree)
+	}
+	return nil
+}
+
+func (s *Store) write() error {
+	start := time.Now()
+	if len(s.ids) > 0 {
+		if err := writeSynced(s.journal, s.ids); err != nil {
+			return fmt.Errorf("its journal: %w", err)
+		}
+	}
+	if err := writeSynced(s.file, s.lines); err != nil {
+		return err
+	}
+	s.stats.sync.observe(time.Since(start))
+	return nil
+}
+
+func writeSynced(f appendFile, p []byte) error {
+	if _, err := f.Write(p); err != nil {
+		return err
+	}
+	if err := f.Datasync(); err != nil {
+		return fmt.Errorf("fdatasync: %w", err)
+	}
+	return nil
+}
+
+// count makes what was written visible to readers.
+func (s *Store) count(d *day, group []*batch) {
+	s.stats.groups.Add(1)
+	s.stats.bytes.Add(int64(len(s.lines)))
+	s.mu.Lock()
+	for _, b := range group {
+		if b.duplicate {
+			s.stats.duplicates.Add(1)
+			continue
+		}
+		s.stats.batches.Add(1)
+		s.stats.lines.Add(int64(b.count))
+		d.open.extend(int64(len(b.lines)), b.times)
+		if d.open.bytes >= blockSize {
+			d.blocks = append(d.blocks, d.open)
+			if err := d.index.append(d.open); err != nil {
+				s.warn("%v", err) // it will be indexed at the next start
+			}
+			d.open = newBlock(d.open.to)
+		}
+	}
+	d.size += int64(len(s.lines))
+	s.journalSize += int64(len(s.ids))
+	close(s.grown)
+	s.grown = make(chan struct{})
+	s.mu.Unlock()
+}
+
+// today is the day to write to. A clock that was put back does not reopen a
+// day that was closed.
+func (s *Store) today() (*day, error) {
+	name := s.now().UTC().Format(dayLayout)
+	if n := len(s.days); n > 0 {
+		last := s.days[n-1]
+		if name <= last.name && !last.packed {
+			return last, nil
+		}
+		if name <= last.name {
+			name = nextDay(last.name)
+		}
+	}
+	if err := s.closeFiles(); err != nil {
+		s.warn("%v", err)
+	}
+	return s.newDay(name)
+}
+
+func nextDay(name string) string {
+	at, _ := time.Parse(dayLayout, name)
+	return at.AddDate(0, 0, 1).Format(dayLayout)
+}
+
+func (s *Store) newDay(name string) (*day, error) {
+	d := &day{name: name, path: filepath.Join(s.dir, name+plainExt), open: newBlock(0)}
+	file, err := s.disk.Append(d.path)
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(file.Datasync(), file.Close(), syncDir(s.dir)); err != nil {
+		return nil, fmt.Errorf("%s: %w", d.path, err)
+	}
+	if d.index, _, err = openIndex(s.own(name + ".index")); err != nil {
+		return nil, err
+	}
+	if err := d.index.rewrite(nil); err != nil {
+		return nil, err
+	}
+	s.journalSize = 0
+	s.mu.Lock()
+	s.days = append(s.days, d)
+	s.mu.Unlock()
+	return d, nil
+}
+
+// openFiles opens the day's file and its journal if they are not, each cut to
+// what is known to be on disk.
+func (s *Store) openFiles(d *day) error {
+	if s.file != nil {
+		return nil
+	}
+	journal, err := s.openAt(s.own(d.name+".batches"), s.journalSize)
+	if err != nil {
+		return err
+	}
+	file, err := s.openAt(d.path, d.size)
+	if err != nil {
+		return errors.Join(err, journal.Close())
+	}
+	if err := syncDir(filepath.Join(s.dir, ownDir)); err != nil {
+		return errors.Join(err, journal.Close(), file.Close())
+	}
+	s.file, s.journal = file, journal
+	return nil
+}
+
+func (s *Store) openAt(path string, size int64) (appendFile, error) {
+	f, err := s.disk.Append(path)
+	if err != nil {
+		return nil, err
+	}
+	err = f.Truncate(size)
+	if err == nil {
+		err = f.Datasync()
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), f.Close())
+	}
+	return f, nil
+}
+
+func (s *Store) closeFiles() error {
+	if s.file == nil {
+		return nil
+	}
+	err := errors.Join(s.file.Close(), s.journal.Close())
+	s.file, s.journal = nil, nil
+	return err
+}
