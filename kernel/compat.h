@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* What differs between the kernels that winnow builds on: 5.10 and later. */
+#ifndef WINNOW_COMPAT_H
+#define WINNOW_COMPAT_H
+
+#include <linux/cgroup.h>
+#include <linux/pid.h>
+#include <linux/pid_namespace.h>
+#include <linux/version.h>
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(5, 10, 0)
+#error "winnow needs Linux 5.10 or later"
+#endif
+
+#if !defined(CONFIG_64BIT) || !defined(CONFIG_MEMCG)
+#error "winnow needs a 64-bit kernel with CONFIG_MEMCG"
+#endif
+
+/* A cgroup's CPU time on one CPU lives in a struct of its own since 6.16. */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 16, 0)
+#define compat_cpu_stat cgroup_rstat_base_cpu
+#define compat_cpu_stats(cgrp) ((cgrp)->rstat_base_cpu)
+#else
+#define compat_cpu_stat cgroup_rstat_cpu
+#define compat_cpu_stats(cgrp) ((cgrp)->rstat_cpu)
+#endif
+
+/* The first pid from @nr on; the kernel's own is exported since 5.19. */
+static inline struct pid *compat_find_ge_pid(int nr)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(5, 19, 0)
+	return find_ge_pid(nr, &init_pid_ns);
+#else
+	return idr_get_next(&init_pid_ns.idr, &nr);
+#endif
+}
+
+#endif

@@ -1,0 +1,820 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * winnow: /proc/sysinfo_winnow shows, in one read, the host's memory and every
+ * Docker container with its memory, its CPU time and its processes, as JSON.
+ *
+ * Opening the file takes the snapshot. It walks the pids once; a process whose
+ * cgroup lies in a container's is written down as JSON at once, and the first
+ * process of a container brings the container's own figures with it. At the
+ * end the pieces are put in order. So nothing is held for longer than it takes
+ * to look at one process, and nothing sleeps under RCU.
+ *
+ * Cgroup v2 is read where the memory controller is on it. On v1 the containers
+ * are those of the memory hierarchy, and cpu_ns is null: cpuacct keeps its
+ * figures to itself, so a reader takes them from cpuacct.usage.
+ */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/cgroup.h>
+#include <linux/fs.h>
+#include <linux/kernel.h>
+#include <linux/list.h>
+#include <linux/memcontrol.h>
+#include <linux/mm.h>
+#include <linux/module.h>
+#include <linux/mutex.h>
+#include <linux/namei.h>
+#include <linux/pid_namespace.h>
+#include <linux/proc_fs.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/sched/task.h>
+#include <linux/slab.h>
+#include <linux/timekeeping.h>
+#include <linux/uaccess.h>
+#include <linux/xarray.h>
+
+#include "compat.h"
+#include "json.h"
+
+#define ID_LEN 64
+#define SCOPE_PREFIX "docker-"
+#define SCOPE_SUFFIX ".scope"
+/* "/docker-<id>.scope" and its NUL: a longer name is no container's. */
+#define NAME_SIZE (1 + sizeof(SCOPE_PREFIX SCOPE_SUFFIX) + ID_LEN)
+
+/* What a process or a container takes at most, names and cmdline aside. */
+#define PROCESS_ROOM 384
+#define CONTAINER_ROOM 384
+#define TEXT_MIN (16 * 1024)
+#define DOCUMENT_MAX (1024UL << 20)
+
+static char *name = "sysinfo_winnow";
+module_param(name, charp, 0444);
+MODULE_PARM_DESC(name, "name of the file in /proc (default sysinfo_winnow)");
+
+static ushort mode = 0400;
+module_param(mode, ushort, 0444);
+MODULE_PARM_DESC(mode, "mode of the file, read bits only (default 0400: command lines can hold secrets)");
+
+static bool processes = true;
+module_param(processes, bool, 0644);
+MODULE_PARM_DESC(processes, "list every process of a container, not only its oldest (default 1)");
+
+struct container {
+	struct list_head node;
+	struct list_head pieces;
+	char id[ID_LEN];
+	u64 cgroup;		/* the cgroup's id */
+	bool has_memory;
+	bool has_cpu;
+	u64 memory_kb;
+	u64 cpu_ns;
+	u64 rss_kb;
+	u64 vsz_kb;
+	u64 oldest_ns;		/* when its oldest process started */
+	unsigned int processes;
+};
+
+/* Where in a snapshot's text one process lies. */
+struct piece {
+	struct list_head node;
+	size_t at;
+	size_t len;
+};
+
+struct snapshot {
+	bool v2;
+	bool all;		/* list every process */
+	u64 boottime_ns;
+	u64 total_kb;
+	int next_pid;
+	struct list_head containers;
+	struct xarray by_cgroup;	/* struct container by its cgroup's id */
+	struct json text;		/* the processes, as they were met */
+	u8 *page;			/* a part of a command line */
+};
+
+struct process {
+	u64 start_ns;
+	u64 cpu_ns;
+	u64 rss_kb;
+	u64 vsz_kb;
+	char state;
+	char name[TASK_COMM_LEN];
+};
+
+/*
+ * The CPU time last shown of each container. Pending CPU time moves up the
+ * cgroup tree in steps, and a snapshot can fall between two of them; a counter
+ * that went back would be read as a restart.
+ */
+static DEFINE_XARRAY(shown_cpu);
+static DEFINE_MUTEX(shown_cpu_lock);
+
+/* How much text the last snapshot had: the next will have about as much. */
+static size_t text_hint;
+
+static struct proc_dir_entry *entry;
+
+static u64 pages_to_kb(u64 pages)
+{
+	return pages << (PAGE_SHIFT - 10);
+}
+
+static bool is_id(const char *s)
+{
+	int i;
+
+	for (i = 0; i < ID_LEN; i++)
+		if (!(s[i] >= '0' && s[i] <= '9') && !(s[i] >= 'a' && s[i] <= 'f'))
+			return false;
+	return true;
+}
+
+/* Whether the cgroup is named as a container's; its id goes to @id. */
+static bool container_name(struct cgroup *cgrp, char *id)
+{
+	struct cgroup *parent = cgroup_parent(cgrp);
+	char path[NAME_SIZE];
+	const char *at = path + 1;
+	int len;
+
+	len = kernfs_path_from_node(cgrp->kn, parent->kn, path, sizeof(path));
+	if (len < ID_LEN + 1 || len >= sizeof(path))
+		return false;
+	len--;
+	if (len != ID_LEN) {
+		if (len != ID_LEN + strlen(SCOPE_PREFIX SCOPE_SUFFIX) ||
+		    strncmp(at, SCOPE_PREFIX, strlen(SCOPE_PREFIX)) ||
+		    strcmp(at + len - strlen(SCOPE_SUFFIX), SCOPE_SUFFIX))
+			return false;
+		at += strlen(SCOPE_PREFIX);
+	}
+	if (!is_id(at))
+		return false;
+	memcpy(id, at, ID_LEN);
+	return true;
+}
+
+/*
+ * The container that a cgroup belongs to: one that the snapshot knows goes to
+ * @known. Else the cgroup of the outermost one is returned, its id in @id, so
+ * that what runs in a container belongs to it. Neither where there is none.
+ */
+static struct cgroup *find_container(struct snapshot *s, struct cgroup *cgrp,
+				     struct container **known, char *id)
+{
+	struct cgroup *found = NULL;
+
+	*known = NULL;
+	for (; cgroup_parent(cgrp); cgrp = cgroup_parent(cgrp)) {
+		*known = xa_load(&s->by_cgroup, cgroup_id(cgrp));
+		if (*known)
+			return NULL;
+		if (container_name(cgrp, id))
+			found = cgrp;
+	}
+	if (found)
+		container_name(found, id);
+	return found;
+}
+
+/* Adds up a cgroup's CPU time; a change of the return value means a flush. */
+static u64 add_cpu(struct cgroup *cgrp, bool top, u64 *total)
+{
+	u64 sum = READ_ONCE(cgrp->bstat.cputime.sum_exec_runtime);
+	u64 last = READ_ONCE(cgrp->last_bstat.cputime.sum_exec_runtime);
+	u64 moved = sum + last;
+	int cpu;
+
+	*total += top ? sum : sum - last;
+	for_each_possible_cpu(cpu) {
+		struct compat_cpu_stat *stat =
+			per_cpu_ptr(compat_cpu_stats(cgrp), cpu);
+		u64 flushed =
+			READ_ONCE(stat->last_bstat.cputime.sum_exec_runtime);
+
+		*total += READ_ONCE(stat->bstat.cputime.sum_exec_runtime) - flushed;
+		moved += flushed;
+	}
+	return moved;
+}
+
+/*
+ * The CPU time of a cgroup and all below it, without a flush: what has arrived
+ * at the cgroup, and what waits on each CPU and in each descendant. A flush
+ * moves time from the latter to the former, so it is read again until nothing
+ * has moved between two readings.
+ */
+static u64 read_cpu(struct cgroup *top)
+{
+	u64 total, moved, before = 0;
+	int tries;
+
+	for (tries = 0; tries < 8; tries++) {
+		struct cgroup_subsys_state *css;
+
+		total = 0;
+		moved = 0;
+		css_for_each_descendant_pre(css, &top->self)
+			moved += add_cpu(css->cgroup, css == &top->self, &total);
+		if (tries && moved == before)
+			break;
+		before = moved;
+		smp_rmb();
+	}
+	return total;
+}
+
+static u64 inactive_file(struct mem_cgroup *memcg)
+{
+	u64 pages = 0;
+	int nid, zone;
+
+	for_each_node_state(nid, N_MEMORY) {
+		struct lruvec *lruvec = &memcg->nodeinfo[nid]->lruvec;
+
+		for (zone = 0; zone < MAX_NR_ZONES; zone++)
+			pages += mem_cgroup_get_zone_lru_size(lruvec,
+							      LRU_INACTIVE_FILE,
+							      zone);
+	}
+	return pages;
+}
+
+/* Usage less the inactive file cache, as docker stats counts. */
+static u64 read_memory(struct cgroup_subsys_state *top)
+{
+	struct cgroup_subsys_state *css;
+	u64 used, inactive = 0;
+
+	used = page_counter_read(&mem_cgroup_from_css(top)->memory);
+	css_for_each_descendant_pre(css, top)
+		inactive += inactive_file(mem_cgroup_from_css(css));
+	return pages_to_kb(inactive < used ? used - inactive : used);
+}
+
+static void measure(struct snapshot *s, struct cgroup *cgrp,
+		    struct container *c)
+{
+	struct cgroup_subsys_state *css;
+
+	css = rcu_dereference(cgrp->subsys[memory_cgrp_id]);
+	c->has_memory = css;
+	if (css)
+		c->memory_kb = read_memory(css);
+	c->has_cpu = s->v2;
+	if (s->v2)
+		c->cpu_ns = read_cpu(cgrp);
+	c->cgroup = cgroup_id(cgrp);
+}
+
+/* Keeps a container's CPU time from going back between two snapshots. */
+static int hold_cpu(struct container *c)
+{
+	void *shown;
+	int err = 0;
+
+	mutex_lock(&shown_cpu_lock);
+	shown = xa_load(&shown_cpu, c->cgroup);
+	if (shown && xa_to_value(shown) > c->cpu_ns)
+		c->cpu_ns = xa_to_value(shown);
+	else
+		err = xa_err(xa_store(&shown_cpu, c->cgroup,
+				      xa_mk_value(c->cpu_ns), GFP_KERNEL));
+	mutex_unlock(&shown_cpu_lock);
+	return err;
+}
+
+/* Forgets the containers that are gone. */
+static void forget_cpu(struct snapshot *s)
+{
+	unsigned long id;
+	void *shown;
+
+	mutex_lock(&shown_cpu_lock);
+	xa_for_each(&shown_cpu, id, shown)
+		if (!xa_load(&s->by_cgroup, id))
+			xa_erase(&shown_cpu, id);
+	mutex_unlock(&shown_cpu_lock);
+}
+
+static struct container *add_container(struct snapshot *s,
+				       const struct container *found)
+{
+	struct container *c;
+	int err;
+
+	c = kmemdup(found, sizeof(*found), GFP_KERNEL_ACCOUNT);
+	if (!c)
+		return ERR_PTR(-ENOMEM);
+	err = xa_err(xa_store(&s->by_cgroup, c->cgroup, c, GFP_KERNEL));
+	if (err) {
+		kfree(c);
+		return ERR_PTR(err);
+	}
+	INIT_LIST_HEAD(&c->pieces);
+	list_add_tail(&c->node, &s->containers);
+	if (c->has_cpu)
+		err = hold_cpu(c);
+	return err ? ERR_PTR(err) : c;
+}
+
+/* The cgroup that counts the task's memory, or on v2 all of its resources. */
+static struct cgroup *task_cgroup_of(struct snapshot *s,
+				     struct task_struct *task)
+{
+	if (s->v2)
+		return task_dfl_cgroup(task);
+	return task_css(task, memory_cgrp_id)->cgroup;
+}
+
+/*
+ * Looks at the next pid. Returns false after the last one. A process of a
+ * container goes to @task with a reference, its container to @known, or to
+ * @found where it is the container's first.
+ */
+static bool next_process(struct snapshot *s, struct task_struct **task,
+			 struct container **known, struct container *found)
+{
+	struct task_struct *leader;
+	struct cgroup *cgrp;
+	struct pid *pid;
+
+	*task = NULL;
+	rcu_read_lock();
+	pid = compat_find_ge_pid(s->next_pid);
+	if (!pid) {
+		rcu_read_unlock();
+		return false;
+	}
+	s->next_pid = pid_nr(pid) + 1;
+	leader = pid_task(pid, PIDTYPE_TGID);
+	/* As cgroup.procs: a process counts while a thread of it lives. */
+	if (!leader || leader->flags & PF_KTHREAD ||
+	    !atomic_read(&leader->signal->live))
+		goto out;
+	cgrp = find_container(s, task_cgroup_of(s, leader), known, found->id);
+	if (!cgrp && !*known)
+		goto out;
+	if (cgrp)
+		measure(s, cgrp, found);
+	*task = get_task_struct(leader);
+out:
+	rcu_read_unlock();
+	return true;
+}
+
+/* The CPU time of all threads, those that have exited included. */
+static u64 process_cpu(struct task_struct *leader)
+{
+	struct signal_struct *signal = leader->signal;
+	struct task_struct *thread;
+	unsigned long flags;
+	int seq, next = 0;
+	u64 sum;
+
+	rcu_read_lock();
+	do {
+		seq = next;
+		flags = read_seqbegin_or_lock_irqsave(&signal->stats_lock, &seq);
+		sum = signal->sum_sched_runtime;
+		for_each_thread(leader, thread)
+			sum += READ_ONCE(thread->se.sum_exec_runtime);
+		next = 1;
+	} while (need_seqretry(&signal->stats_lock, seq));
+	done_seqretry_irqrestore(&signal->stats_lock, seq, flags);
+	rcu_read_unlock();
+	return sum;
+}
+
+static void look_at(struct task_struct *task, struct mm_struct *mm,
+		    struct process *p)
+{
+	p->start_ns = task->start_boottime;
+	p->cpu_ns = process_cpu(task);
+	p->state = task_state_to_char(task);
+	p->rss_kb = mm ? pages_to_kb(get_mm_rss(mm)) : 0;
+	p->vsz_kb = mm ? pages_to_kb(mm->total_vm) : 0;
+	get_task_comm(p->name, task);
+}
+
+/* Reads only anonymous memory: a file's pages could make the reader wait. */
+static int read_args(struct task_struct *task, unsigned long at, void *buf,
+		     unsigned long len)
+{
+	return access_process_vm(task, at, buf, len, FOLL_ANON);
+}
+
+/* Writes @n bytes of arguments, their NULs as spaces; returns those used. */
+static int write_args(struct json *j, u8 *args, size_t n, size_t *nuls,
+		      bool final)
+{
+	size_t tail = 0, used, i;
+	int err;
+
+	while (tail < n && !args[n - tail - 1])
+		tail++;
+	n -= tail;
+	if (n) {
+		/* NULs are held back until something follows them. */
+		err = json_reserve(j, *nuls + n * JSON_ESCAPE_MAX);
+		if (err)
+			return err;
+		memset(j->buf + j->len, ' ', *nuls);
+		j->len += *nuls;
+		*nuls = 0;
+		for (i = 0; i < n; i++)
+			if (!args[i])
+				args[i] = ' ';
+	}
+	used = json_escape(j, args, n, final || tail);
+	*nuls += tail;
+	return used + tail;
+}
+
+/*
+ * Writes the command line, as /proc/<pid>/cmdline has it: where a process has
+ * written over its arguments, the title that stands there instead.
+ */
+static int write_cmdline(struct json *j, struct task_struct *task,
+			 struct mm_struct *mm, u8 *page)
+{
+	unsigned long at, end;
+	size_t left = 0, nuls = 0;
+	int got, used;
+
+	spin_lock(&mm->arg_lock);
+	at = mm->arg_start;
+	end = mm->arg_end;
+	spin_unlock(&mm->arg_lock);
+	if (at >= end)
+		return 0;
+	if (read_args(task, end - 1, page, 1) == 1 && page[0]) {
+		got = read_args(task, at, page, PAGE_SIZE);
+		if (got <= 0)
+			return 0;
+		used = write_args(j, page, strnlen(page, got), &nuls, true);
+		return min(used, 0);
+	}
+	while (at < end) {
+		size_t want = min(end - at, PAGE_SIZE - left);
+
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		got = read_args(task, at, page + left, want);
+		if (got <= 0)
+			break;
+		at += got;
+		left += got;
+		used = write_args(j, page, left, &nuls, at >= end);
+		if (used < 0)
+			return used;
+		left -= used;
+		memmove(page, page + used, left);
+		cond_resched();
+	}
+	/* The memory ended within a sequence: what there is of it. */
+	used = write_args(j, page, left, &nuls, true);
+	return min(used, 0);
+}
+
+static int write_process(struct snapshot *s, struct task_struct *task,
+			 struct mm_struct *mm, const struct process *p)
+{
+	struct json *j = &s->text;
+	int err;
+
+	err = json_reserve(j, PROCESS_ROOM);
+	if (err)
+		return err;
+	json_lit(j, "{\"pid\":");
+	json_u64(j, task->tgid);
+	json_lit(j, ",\"start_ns\":");
+	json_u64(j, p->start_ns);
+	json_lit(j, ",\"name\":\"");
+	json_escape(j, p->name, strnlen(p->name, sizeof(p->name)), true);
+	json_lit(j, "\",\"state\":\"");
+	json_raw(j, &p->state, 1);
+	json_lit(j, "\",\"cmdline\":\"");
+	if (mm) {
+		err = write_cmdline(j, task, mm, s->page);
+		if (err)
+			return err;
+	}
+	err = json_reserve(j, PROCESS_ROOM);
+	if (err)
+		return err;
+	json_lit(j, "\",\"vsz_kb\":");
+	json_u64(j, p->vsz_kb);
+	json_lit(j, ",\"rss_kb\":");
+	json_u64(j, p->rss_kb);
+	json_lit(j, ",\"memory_percent\":");
+	json_hundredths(j, (p->rss_kb * 10000 + s->total_kb / 2) / s->total_kb);
+	json_lit(j, ",\"cpu_ns\":");
+	json_u64(j, p->cpu_ns);
+	json_lit(j, "}");
+	return 0;
+}
+
+static void drop_pieces(struct container *c)
+{
+	struct piece *piece, *next;
+
+	list_for_each_entry_safe(piece, next, &c->pieces, node)
+		kfree(piece);
+	INIT_LIST_HEAD(&c->pieces);
+}
+
+/* Counts a process into its container and writes it where it is listed. */
+static int add_process(struct snapshot *s, struct container *c,
+		       struct task_struct *task, struct mm_struct *mm)
+{
+	struct process p;
+	struct piece *piece;
+	size_t at = s->text.len;
+	int err;
+
+	look_at(task, mm, &p);
+	c->rss_kb += p.rss_kb;
+	c->vsz_kb += p.vsz_kb;
+	if (!s->all) {
+		if (c->processes++ && p.start_ns >= c->oldest_ns)
+			return 0;
+		drop_pieces(c);
+		c->oldest_ns = p.start_ns;
+	} else {
+		c->processes++;
+	}
+	err = write_process(s, task, mm, &p);
+	if (err)
+		return err;
+	piece = kmalloc(sizeof(*piece), GFP_KERNEL_ACCOUNT);
+	if (!piece)
+		return -ENOMEM;
+	piece->at = at;
+	piece->len = s->text.len - at;
+	list_add_tail(&piece->node, &c->pieces);
+	return 0;
+}
+
+static int walk_processes(struct snapshot *s)
+{
+	struct container found = {}, *c;
+	struct task_struct *task;
+	struct mm_struct *mm;
+	int err = 0;
+
+	while (!err && next_process(s, &task, &c, &found)) {
+		cond_resched();
+		if (fatal_signal_pending(current))
+			err = -EINTR;
+		if (!task)
+			continue;
+		if (!c)
+			c = add_container(s, &found);
+		if (IS_ERR(c)) {
+			err = PTR_ERR(c);
+		} else if (!err) {
+			mm = get_task_mm(task);
+			err = add_process(s, c, task, mm);
+			if (mm)
+				mmput(mm);
+		}
+		put_task_struct(task);
+	}
+	return err;
+}
+
+static void write_null_or(struct json *j, bool has, u64 value)
+{
+	if (has)
+		json_u64(j, value);
+	else
+		json_lit(j, "null");
+}
+
+static void write_container(struct json *j, struct snapshot *s,
+			    struct container *c)
+{
+	struct piece *piece;
+
+	json_lit(j, "\n{\"id\":\"");
+	json_raw(j, c->id, ID_LEN);
+	json_lit(j, "\",\"memory_kb\":");
+	write_null_or(j, c->has_memory, c->memory_kb);
+	json_lit(j, ",\"cpu_ns\":");
+	write_null_or(j, c->has_cpu, c->cpu_ns);
+	json_lit(j, ",\"process_count\":");
+	json_u64(j, c->processes);
+	json_lit(j, ",\"rss_kb\":");
+	json_u64(j, c->rss_kb);
+	json_lit(j, ",\"vsz_kb\":");
+	json_u64(j, c->vsz_kb);
+	json_lit(j, ",\"processes\":[");
+	list_for_each_entry(piece, &c->pieces, node) {
+		json_raw(j, s->text.buf + piece->at, piece->len);
+		if (!list_is_last(&piece->node, &c->pieces))
+			json_lit(j, ",");
+	}
+	json_lit(j, "]}");
+}
+
+static void write_host(struct json *j, struct snapshot *s, u64 free_kb)
+{
+	json_lit(j, "{\"format\":1,\"cgroup\":");
+	json_u64(j, s->v2 ? 2 : 1);
+	json_lit(j, ",\"boottime_ns\":");
+	json_u64(j, s->boottime_ns);
+	json_lit(j, ",\"total_memory_kb\":");
+	json_u64(j, s->total_kb);
+	json_lit(j, ",\"free_memory_kb\":");
+	json_u64(j, free_kb);
+	json_lit(j, ",\"used_memory_kb\":");
+	json_u64(j, s->total_kb - free_kb);
+	json_lit(j, ",\"available_memory_kb\":");
+	json_u64(j, pages_to_kb(max(si_mem_available(), 0L)));
+	json_lit(j, ",\"containers\":[");
+}
+
+static int write_document(struct json *j, struct snapshot *s, u64 free_kb)
+{
+	struct container *c;
+	size_t count = 1;
+	size_t commas = 0;
+	int err;
+
+	list_for_each_entry(c, &s->containers, node) {
+		count++;
+		commas += c->processes;
+	}
+	err = json_reserve(j, count * CONTAINER_ROOM + commas + s->text.len);
+	if (err)
+		return err;
+	write_host(j, s, free_kb);
+	list_for_each_entry(c, &s->containers, node) {
+		write_container(j, s, c);
+		if (!list_is_last(&c->node, &s->containers))
+			json_lit(j, ",");
+	}
+	json_lit(j, "]}\n");
+	return 0;
+}
+
+static void snapshot_free(struct snapshot *s)
+{
+	struct container *c, *next;
+
+	list_for_each_entry_safe(c, next, &s->containers, node) {
+		drop_pieces(c);
+		kfree(c);
+	}
+	xa_destroy(&s->by_cgroup);
+	json_free(&s->text);
+	free_page((unsigned long)s->page);
+}
+
+/* Takes a snapshot and writes it to @doc; nothing is left there on an error. */
+static int snapshot_take(struct json *doc)
+{
+	struct snapshot s = {
+		.v2 = memory_cgrp_subsys.root == &cgrp_dfl_root,
+		.all = READ_ONCE(processes),
+		.boottime_ns = ktime_get_boottime_ns(),
+		.next_pid = 1,
+	};
+	struct sysinfo memory;
+	size_t hint = READ_ONCE(text_hint);
+	int err;
+
+	si_meminfo(&memory);
+	s.total_kb = pages_to_kb(memory.totalram);
+	s.text.limit = min_t(u64, DOCUMENT_MAX, s.total_kb * 1024 / 8);
+	doc->limit = s.text.limit;
+	INIT_LIST_HEAD(&s.containers);
+	xa_init_flags(&s.by_cgroup, XA_FLAGS_ACCOUNT);
+	s.page = (u8 *)__get_free_page(GFP_KERNEL_ACCOUNT);
+	err = s.page ? 0 : -ENOMEM;
+	if (!err)
+		err = json_reserve(&s.text, min(hint + hint / 8 + TEXT_MIN,
+						s.text.limit));
+	if (!err)
+		err = walk_processes(&s);
+	if (!err)
+		err = write_document(doc, &s, pages_to_kb(memory.freeram));
+	if (!err) {
+		WRITE_ONCE(text_hint, s.text.len);
+		forget_cpu(&s);
+	} else {
+		json_free(doc);
+	}
+	snapshot_free(&s);
+	return err;
+}
+
+static int winnow_open(struct inode *inode, struct file *file)
+{
+	struct json *doc;
+	int err;
+
+	/*
+	 * A container's /proc shows this file too, and its root may open it;
+	 * what it says of the whole host is not for those inside.
+	 */
+	if (task_active_pid_ns(current) != &init_pid_ns)
+		return -EACCES;
+	doc = kzalloc(sizeof(*doc), GFP_KERNEL_ACCOUNT);
+	if (!doc)
+		return -ENOMEM;
+	err = snapshot_take(doc);
+	if (err) {
+		kfree(doc);
+		return err;
+	}
+	file->private_data = doc;
+	return 0;
+}
+
+static ssize_t winnow_read(struct file *file, char __user *to, size_t count,
+			   loff_t *pos)
+{
+	struct json *doc = file->private_data;
+
+	return simple_read_from_buffer(to, count, pos, doc->buf, doc->len);
+}
+
+static loff_t winnow_lseek(struct file *file, loff_t offset, int whence)
+{
+	struct json *doc = file->private_data;
+
+	return fixed_size_llseek(file, offset, whence, doc->len);
+}
+
+static int winnow_release(struct inode *inode, struct file *file)
+{
+	struct json *doc = file->private_data;
+
+	json_free(doc);
+	kfree(doc);
+	return 0;
+}
+
+static const struct proc_ops winnow_ops = {
+	.proc_open = winnow_open,
+	.proc_read = winnow_read,
+	.proc_lseek = winnow_lseek,
+	.proc_release = winnow_release,
+};
+
+/* A letter first, so that it is no pid, and nothing that leads elsewhere. */
+static bool name_is_plain(const char *s)
+{
+	size_t len = strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-");
+
+	return ((s[0] | 32) >= 'a' && (s[0] | 32) <= 'z') && !s[len] && len < 64;
+}
+
+/* Whether /proc has the name already: the kernel warns loudly about a second. */
+static bool name_is_taken(const char *s)
+{
+	char path[sizeof("/proc/") + 64];
+	struct path found;
+
+	snprintf(path, sizeof(path), "/proc/%s", s);
+	if (kern_path(path, 0, &found))
+		return false;
+	path_put(&found);
+	return true;
+}
+
+static int __init winnow_init(void)
+{
+	if (!name_is_plain(name)) {
+		pr_err("name: must be letters, digits, _ . - and start with a letter\n");
+		return -EINVAL;
+	}
+	if (mode & ~0444) {
+		pr_err("mode: only read bits can be given, in octal such as 0440\n");
+		return -EINVAL;
+	}
+	if (name_is_taken(name)) {
+		pr_err("name: /proc/%s exists already\n", name);
+		return -EEXIST;
+	}
+	entry = proc_create(name, mode, NULL, &winnow_ops);
+	return entry ? 0 : -ENOMEM;
+}
+
+static void __exit winnow_exit(void)
+{
+	proc_remove(entry);
+	xa_destroy(&shown_cpu);
+}
+
+module_init(winnow_init);
+module_exit(winnow_exit);
+MODULE_DESCRIPTION("Host memory and Docker containers in one read of /proc");
+MODULE_AUTHOR("The winnow authors");
+MODULE_LICENSE("GPL");
+MODULE_VERSION("1.0");
