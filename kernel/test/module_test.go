@@ -1,0 +1,125 @@
+package test
+
+import (
+	"errors"
+	"os"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestGuestParameters: the file's name, its mode, and whether processes are listed.
+func TestGuestParameters(t *testing.T) {
+	guest(t)
+	if err := insert("name=sysinfo_201700633 mode=0444 processes=0"); err != nil {
+		t.Fatal(err)
+	}
+	defer remove(t)
+	box := newCgroup(t, "docker/"+id(1))
+	first := box.start(t, "/bin/sleep", "sleep", "100000")
+	for range 5 {
+		box.start(t, "/bin/sleep", "sleep", "100000")
+	}
+	info, err := os.Stat("/proc/sysinfo_201700633")
+	if err != nil || info.Mode().Perm() != 0o444 {
+		t.Fatalf("%v, %v", info, err)
+	}
+	list := func() container {
+		text, err := os.ReadFile("/proc/sysinfo_201700633")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return parse(t, text).find(t, id(1))
+	}
+	few := list()
+	if few.Count != 6 || len(few.Processes) != 1 || few.Processes[0].PID != first {
+		t.Errorf("processes=0: %+v", few)
+	}
+	if err := os.WriteFile("/sys/module/winnow/parameters/processes", []byte("1"), 0); err != nil {
+		t.Fatal(err)
+	}
+	all := list()
+	if all.Count != 6 || len(all.Processes) != 6 || all.RSSKB < few.Processes[0].RSSKB || all.VSZKB != few.VSZKB {
+		t.Errorf("processes=1: %+v\nprocesses=0: %+v", all, few)
+	}
+}
+
+func TestGuestParametersRefused(t *testing.T) {
+	guest(t)
+	for _, test := range []struct {
+		params string
+		want   error
+	}{
+		{"name=", unix.EINVAL},
+		{"name=a/b", unix.EINVAL},
+		{"name=../x", unix.EINVAL},
+		{"name=..", unix.EINVAL},
+		{"name=1", unix.EINVAL},
+		{"name=a%sb", unix.EINVAL},
+		{"name=" + strings.Repeat("a", 64), unix.EINVAL},
+		{"name=meminfo", unix.EEXIST},
+		{"name=self", unix.EEXIST},
+		{"mode=0600", unix.EINVAL},
+		{"mode=0500", unix.EINVAL},
+		{"mode=444", unix.EINVAL}, // decimal
+		{"mode=x", unix.EINVAL},
+		{"processes=maybe", unix.EINVAL},
+	} {
+		if err := insert(test.params); !errors.Is(err, test.want) {
+			t.Errorf("%s: %v, not %v", test.params, err, test.want)
+			remove(t)
+		}
+	}
+}
+
+// TestGuestHeld: the module can go while its file is open; who holds it reads an error, and no memory that was freed.
+func TestGuestHeld(t *testing.T) {
+	guest(t)
+	newCgroup(t, "docker/"+id(1)).start(t, "/bin/sleep", "sleep", "100000")
+	for range 20 {
+		if err := insert(""); err != nil {
+			t.Fatal(err)
+		}
+		file, err := os.Open(procFile)
+		if err != nil {
+			t.Fatal(err)
+		}
+		read(t)
+		remove(t)
+		if _, err := file.Read(make([]byte, 100)); !errors.Is(err, unix.EIO) {
+			t.Errorf("reading after the module has gone: %v", err)
+		}
+		if _, err := os.Stat(procFile); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s is still there: %v", procFile, err)
+		}
+		file.Close()
+	}
+}
+
+// TestGuestLeaks: thousands of snapshots leave the kernel's memory as it was.
+func TestGuestLeaks(t *testing.T) {
+	guest(t)
+	for n := range 50 {
+		newCgroup(t, "docker/"+id(n)).start(t, "/bin/sh", "sh", "-c", "while :; do sleep 1000; done", strings.Repeat("x", 20000))
+	}
+	load(t, "")
+	size := 0
+	use := func(times int) uint64 {
+		for range times {
+			text, err := os.ReadFile(procFile)
+			if err != nil {
+				t.Fatal(err)
+			}
+			size = len(text)
+		}
+		return meminfo(t, "Slab:") + meminfo(t, "VmallocUsed:")
+	}
+	before := use(20)
+	after := use(200)
+	t.Logf("kernel memory %d kB before, %d kB after 200 documents of %d bytes", before, after, size)
+	// A leak of one process's piece in each would be 200 * 50 * 32 bytes.
+	if after > before+250 {
+		t.Errorf("200 snapshots: kernel memory grew from %d to %d kB", before, after)
+	}
+}

@@ -1,0 +1,355 @@
+package test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// chargeBatchKB is how far the kernel's own figures of a cgroup's memory can lie apart: 64 pages on each CPU.
+func chargeBatchKB() uint64 {
+	return 64 * uint64(os.Getpagesize()) / 1024 * uint64(cpus())
+}
+
+func cpus() int {
+	present, _ := filepath.Glob("/sys/devices/system/cpu/cpu[0-9]*")
+	return max(1, len(present))
+}
+
+// spend burns some CPU in children that exit, and then sleeps.
+const spend = `i=0; while [ $i -lt 40 ]; do (n=0; while [ $n -lt 3000 ]; do n=$((n+1)); done); i=$((i+1)); done
+echo done >/tmp/%s; exec sleep 100000`
+
+// TestGuestParity compares the module's figures with the kernel's files of the same containers, at a standstill: there
+// the module, which reads before anything flushes, must have what the files have.
+func TestGuestParity(t *testing.T) {
+	guest(t)
+	load(t, "")
+	containers := map[string]cgroup{}
+	add := func(n int, parent string) cgroup {
+		box := newCgroup(t, parent+"/"+id(n))
+		containers[id(n)] = box
+		return box
+	}
+	steady := add(1, "docker")
+	steady.shell(t, "x=$(head -c 8000000 /dev/zero | tr '\\0' x); sleep 100000; echo $x")
+	add(2, "docker").shell(t, "while :; do :; done")
+	add(3, "custom/parent").shell(t, fmt.Sprintf(spend, "spent3"))
+
+	nested := add(4, "docker")
+	nested.shell(t, "exec sleep 100000")
+	child := nested.child(t, "inner").child(t, "deeper")
+	child.shell(t, "while :; do :; done")
+	child.shell(t, fmt.Sprintf(spend, "spent4"))
+
+	// A container with a manager of its own within: its processes and its controllers are in child cgroups.
+	outer := add(8, "docker")
+	newCgroup(t, string(outer)+"/init").shell(t, "exec sleep 100000")
+	newCgroup(t, string(outer)+"/docker/"+id(80)).shell(t, fmt.Sprintf(spend, "spent8"))
+
+	crowd := add(5, "docker")
+	crowd.shell(t, "i=0; while [ $i -lt 1000 ]; do sleep 100000 & i=$((i+1)); done; echo done >/tmp/crowd; wait")
+	cached := add(6, "docker")
+	cache(t, cached)
+	churned := add(7, "docker")
+	churned.shell(t, "exec sleep 100000")
+	churn(t, churned)
+
+	for _, file := range []string{"spent3", "spent4", "spent8", "crowd"} {
+		eventually(t, file+" over", func() bool { _, err := os.Stat("/tmp/" + file); return err == nil })
+	}
+	compared := 0
+	for round := range 2 {
+		time.Sleep(300 * time.Millisecond)
+		compared += compareGrowing(t, containers)
+		for _, box := range containers {
+			box.freeze(t)
+		}
+		doc := read(t)
+		for id, box := range containers {
+			compared += compareStill(t, doc.find(t, id), box, doc.TotalKB)
+		}
+		if c := doc.find(t, id(5)); c.Count != 1001 {
+			t.Errorf("round %d: %d processes of 1001", round, c.Count)
+		}
+		for _, box := range containers {
+			box.write(t, "cgroup.freeze", "0")
+		}
+	}
+	if inactive := cached.field(t, "memory.stat", "inactive_file"); inactive < 16<<20 {
+		t.Errorf("only %d bytes of inactive file cache: nothing was subtracted", inactive)
+	}
+	t.Logf("compared %d figures", compared)
+	if compared < 2*6*1000 {
+		t.Errorf("compared only %d figures", compared)
+	}
+}
+
+// compareGrowing reads the CPU time from the files before and after the module does.
+func compareGrowing(t *testing.T, containers map[string]cgroup) int {
+	t.Helper()
+	usage := func() map[string]uint64 {
+		all := map[string]uint64{}
+		for id, box := range containers {
+			all[id] = box.field(t, "cpu.stat", "usage_usec")
+		}
+		return all
+	}
+	before := usage()
+	time.Sleep(50 * time.Millisecond)
+	doc := read(t)
+	after := usage()
+	for id := range containers {
+		if cpu := *doc.find(t, id).CPUNS; cpu/1000 < before[id] || cpu/1000 > after[id] {
+			t.Errorf("%s: %d ns of CPU time are not within %d and %d us", id, cpu, before[id], after[id])
+		}
+	}
+	return len(containers)
+}
+
+// compareStill compares a container that is frozen; the module's figures were taken first.
+func compareStill(t *testing.T, c container, box cgroup, totalKB uint64) int {
+	t.Helper()
+	if usage := box.field(t, "cpu.stat", "usage_usec"); *c.CPUNS/1000 != usage {
+		t.Errorf("%s: %d ns of CPU time, the file has %d us", box, *c.CPUNS, usage)
+	}
+	used, inactive := number(t, box.read(t, "memory.current")), box.field(t, "memory.stat", "inactive_file")
+	want := (used - min(used, inactive)) / 1024
+	if off := max(want, *c.MemoryKB) - min(want, *c.MemoryKB); off > chargeBatchKB() {
+		t.Errorf("%s: %d kB of memory, the files have %d", box, *c.MemoryKB, want)
+	}
+	pids := subtreePIDs(t, box)
+	var listed []int
+	var rss, vsz uint64
+	for _, p := range c.Processes {
+		listed = append(listed, p.PID)
+		rss, vsz = rss+p.RSSKB, vsz+p.VSZKB
+		compareProcess(t, p, totalKB)
+	}
+	slices.Sort(listed)
+	if !slices.Equal(listed, pids) || c.Count != len(pids) {
+		t.Errorf("%s: processes %v (%d), cgroup.procs has %v", box, listed, c.Count, pids)
+	}
+	if rss != c.RSSKB || vsz != c.VSZKB {
+		t.Errorf("%s: the sums are %d and %d kB, not %d and %d", box, rss, vsz, c.RSSKB, c.VSZKB)
+	}
+	return 2 + 6*len(listed)
+}
+
+func subtreePIDs(t testing.TB, box cgroup) []int {
+	t.Helper()
+	var pids []int
+	err := filepath.WalkDir(box.path(""), func(path string, entry os.DirEntry, err error) error {
+		if err == nil && entry.IsDir() {
+			relative, _ := filepath.Rel(box.path(""), path)
+			pids = append(pids, cgroup(filepath.Join(string(box), relative)).pids()...)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(pids)
+	return pids
+}
+
+// compareProcess compares a process that stands still with its files in /proc.
+func compareProcess(t *testing.T, p process, totalKB uint64) {
+	t.Helper()
+	dir := fmt.Sprintf("/proc/%d/", p.PID)
+	text, err := os.ReadFile(dir + "stat")
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	end := strings.LastIndexByte(string(text), ')')
+	stat := strings.Fields(string(text[end+2:]))
+	name := string(text[strings.IndexByte(string(text), '(')+1 : end])
+	if p.Name != name || p.State != stat[0] {
+		t.Errorf("%d: %q %s, not %q %s", p.PID, p.Name, p.State, name, stat[0])
+	}
+	if vsz, rss := number(t, stat[20])/1024, number(t, stat[21])*4; p.VSZKB != vsz || p.RSSKB != rss {
+		t.Errorf("%d: vsz %d rss %d kB, not %d and %d", p.PID, p.VSZKB, p.RSSKB, vsz, rss)
+	}
+	if ticks := number(t, stat[19]); p.StartNS/10_000_000 != ticks {
+		t.Errorf("%d: started at %d ns, not tick %d", p.PID, p.StartNS, ticks)
+	}
+	text, _ = os.ReadFile(dir + "cmdline")
+	if want := strings.ReplaceAll(strings.TrimRight(string(text), "\x00"), "\x00", " "); p.Cmdline != want {
+		t.Errorf("%d: %q, not %q", p.PID, p.Cmdline, want)
+	}
+	text, _ = os.ReadFile(dir + "schedstat")
+	if ran, _, _ := strings.Cut(string(text), " "); strconv.FormatUint(p.CPUNS, 10) != ran {
+		t.Errorf("%d: %d ns of CPU time, not %s", p.PID, p.CPUNS, ran)
+	}
+	if want := float64(p.RSSKB*10000/totalKB) / 100; p.MemoryPercent < want-0.001 || p.MemoryPercent > want+0.011 {
+		t.Errorf("%d: %v %% of memory, not %v", p.PID, p.MemoryPercent, want)
+	}
+}
+
+// churn makes child cgroups that use CPU and are removed: their time stays with the container.
+func churn(t *testing.T, box cgroup) {
+	t.Helper()
+	before := box.field(t, "cpu.stat", "usage_usec")
+	for n := range 20 {
+		child := cgroup(fmt.Sprintf("%s/child%d", box, n))
+		if err := os.Mkdir(child.path(""), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		child.shell(t, "n=0; while [ $n -lt 20000 ]; do n=$((n+1)); done")
+		eventually(t, "child over", func() bool { return len(child.pids()) == 0 })
+		child.remove(t)
+	}
+	if after := box.field(t, "cpu.stat", "usage_usec"); after < before+20_000 {
+		t.Errorf("the children used only %d us", after-before)
+	}
+}
+
+// cache fills the container's page cache from a file system on a disk.
+func cache(t *testing.T, box cgroup) {
+	t.Helper()
+	dir := t.TempDir()
+	script := fmt.Sprintf(`insmod loop.ko 2>/dev/null; truncate -s 64M %[1]s/disk && mke2fs -F %[1]s/disk >/dev/null && mkdir %[1]s/mnt &&
+mount -t ext2 -o loop %[1]s/disk %[1]s/mnt && head -c 32000000 /dev/zero >%[1]s/mnt/file && sync && echo done >%[1]s/made`, dir)
+	cgroup("").shell(t, script+" 2>"+dir+"/errors")
+	eventually(t, "file system made", func() bool { _, err := os.Stat(dir + "/made"); return err == nil })
+	if err := unix.Mount("", dir+"/mnt", "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile("/proc/sys/vm/drop_caches", []byte("3"), 0); err != nil {
+		t.Fatal(err)
+	}
+	box.shell(t, fmt.Sprintf("cat %s/mnt/file >/dev/null; echo done >%[1]s/read; exec sleep 100000", dir))
+	eventually(t, "file read", func() bool { _, err := os.Stat(dir + "/read"); return err == nil })
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir+"/mnt", unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestGuestNeverBack: a container's CPU time never goes back, and stays within the files, while its child cgroups
+// come and go and others flush the counters all the time.
+func TestGuestNeverBack(t *testing.T) {
+	guest(t)
+	load(t, "")
+	box := newCgroup(t, "docker/"+id(1))
+	for range 2 {
+		box.shell(t, "while :; do (n=0; while [ $n -lt 100 ]; do n=$((n+1)); done); done")
+	}
+	// The children are made and removed beside the processes; the controllers stay off in them.
+	root := cgroup("")
+	root.shell(t, fmt.Sprintf(`cd %s; while [ ! -e /tmp/over ]; do mkdir c$((i=i+1)) || break
+sh -c 'echo $$ >c'$i'/cgroup.procs; n=0; while [ $n -lt 300 ]; do n=$((n+1)); done'; rmdir c$i; cat cpu.stat >/dev/null; done; rmdir c*; echo x >/tmp/children-over`, box.path("")))
+	defer os.Remove("/tmp/over")
+	defer os.Remove("/tmp/children-over")
+	var last uint64
+	reads := 0
+	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); reads++ {
+		before := box.field(t, "cpu.stat", "usage_usec")
+		cpu := *read(t).find(t, id(1)).CPUNS
+		after := box.field(t, "cpu.stat", "usage_usec")
+		if cpu < last {
+			t.Fatalf("%d ns after %d ns", cpu, last)
+		}
+		// Time that is on its way up from a cgroup being removed can be missed, or one step counted twice, until the next.
+		if cpu/1000+20_000 < before || cpu/1000 > after+20_000 {
+			t.Errorf("%d ns are not within %d and %d us", cpu, before, after)
+		}
+		last = cpu
+	}
+	os.WriteFile("/tmp/over", nil, 0o644)
+	eventually(t, "children over", func() bool { _, err := os.Stat("/tmp/children-over"); return err == nil })
+	if reads < 50 || last == 0 {
+		t.Errorf("only %d reads, %d ns", reads, last)
+	}
+	box.freeze(t)
+	if cpu, usage := *read(t).find(t, id(1)).CPUNS, box.field(t, "cpu.stat", "usage_usec"); cpu/1000 != usage {
+		t.Errorf("in the end %d ns, the file has %d us", cpu, usage)
+	}
+	t.Logf("%d reads", reads)
+}
+
+// TestGuestExit: who has died doesn't count, however long its parent waits; a container of the dead is none.
+func TestGuestExit(t *testing.T) {
+	guest(t)
+	load(t, "")
+	box, dead := newCgroup(t, "docker/"+id(1)), newCgroup(t, "docker/"+id(2))
+	// busybox's sleep doesn't wait for the children that it got from the shell before it.
+	box.shell(t, "i=0; while [ $i -lt 20 ]; do sleep 1 & i=$((i+1)); done; exec sleep 100000")
+	parent := cgroup("").shell(t, fmt.Sprintf("sh -c 'echo $$ >%s; exec sleep 1' & exec sleep 100000", dead.path("cgroup.procs")))
+	defer unix.Kill(parent, unix.SIGKILL)
+	zombies := func() int {
+		count := 0
+		stats, _ := filepath.Glob("/proc/[0-9]*/stat")
+		for _, path := range stats {
+			text, _ := os.ReadFile(path)
+			if strings.Contains(string(text), ") Z ") {
+				count++
+			}
+		}
+		return count
+	}
+	eventually(t, "21 dead", func() bool { return zombies() >= 21 })
+	doc := read(t)
+	if c := doc.find(t, id(1)); c.Count != 1 || len(c.Processes) != 1 || c.Processes[0].Cmdline != "sleep 100000" {
+		t.Errorf("%+v", c)
+	}
+	if _, ok := doc.lookup(id(2)); ok {
+		t.Error("a container whose only process is dead is listed")
+	}
+	// In the middle of many exits: what is listed is whole.
+	for range 30 {
+		pid := box.shell(t, "i=0; while [ $i -lt 10 ]; do sleep 100000 & i=$((i+1)); done; wait")
+		pids := box.pids()
+		for _, p := range pids {
+			if p >= pid {
+				unix.Kill(p, unix.SIGKILL)
+			}
+		}
+		for _, p := range read(t).find(t, id(1)).Processes {
+			if p.PID <= 0 || p.StartNS == 0 || p.State == "" {
+				t.Errorf("%+v", p)
+			}
+		}
+	}
+}
+
+// TestV1GuestParity: on cgroup v1 the module has the memory, and leaves the CPU time to the files.
+func TestV1GuestParity(t *testing.T) {
+	guest(t)
+	if !onV1() {
+		t.Fatal("not on cgroup v1")
+	}
+	load(t, "")
+	box := newCgroup(t, "docker/"+id(1))
+	pid := box.shell(t, "x=$(head -c 8000000 /dev/zero | tr '\\0' x); echo done >/tmp/full; sleep 100000; echo $x")
+	newCgroup(t, "docker/"+id(2)).shell(t, "exec sleep 100000")
+	eventually(t, "full", func() bool { _, err := os.Stat("/tmp/full"); return err == nil })
+	time.Sleep(300 * time.Millisecond)
+	doc := read(t)
+	if doc.Cgroup != 1 || len(doc.Containers) != 2 {
+		t.Fatalf("cgroup %d, %d containers", doc.Cgroup, len(doc.Containers))
+	}
+	c := doc.find(t, id(1))
+	if c.CPUNS != nil {
+		t.Errorf("%d ns of CPU time that the module can't know", *c.CPUNS)
+	}
+	used, inactive := number(t, box.read(t, "memory.usage_in_bytes")), box.field(t, "memory.stat", "total_inactive_file")
+	if used < 6_000_000 {
+		t.Errorf("only %d bytes in use", used)
+	}
+	if want := (used - inactive) / 1024; max(want, *c.MemoryKB)-min(want, *c.MemoryKB) > chargeBatchKB() {
+		t.Errorf("%d kB of memory, the files have %d", *c.MemoryKB, want)
+	}
+	if pids := box.pids(); c.Count != len(pids) || c.Processes[0].PID != pid {
+		t.Errorf("%d processes, first %d; cgroup.procs has %v", c.Count, c.Processes[0].PID, pids)
+	}
+}

@@ -1,0 +1,150 @@
+// Package test holds the tests of the kernel module. They run inside virtual machines, which TestVM boots with this very
+// test program in them: a name that begins with TestGuest is a test that runs there.
+package test
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+const (
+	scripts = "../../scripts"
+	// bytesMark begins the line on which TestGuestBytes hands its document out.
+	bytesMark = "document: "
+)
+
+// TestVM runs the module's tests on each of the kernels in WINNOW_KERNELS, on Debian 12's where it says none.
+func TestVM(t *testing.T) {
+	needs(t)
+	kernels := strings.Fields(os.Getenv("WINNOW_KERNELS"))
+	if len(kernels) == 0 {
+		kernels = []string{"6.1"}
+	}
+	for _, kernel := range kernels {
+		t.Run(kernel, func(t *testing.T) {
+			dir := build(t, kernel)
+			boot(t, kernel, dir, "2", "^TestGuest")
+		})
+		t.Run(kernel+"-cgroup1", func(t *testing.T) {
+			dir := build(t, kernel)
+			boot(t, kernel, dir, "1", "^TestV1Guest")
+		})
+	}
+}
+
+// needs skips where a machine can't be built or run.
+func needs(t *testing.T) {
+	t.Helper()
+	if os.Getenv("WINNOW_GUEST") != "" {
+		t.Skip("runs outside of the virtual machine")
+	}
+	for _, program := range []string{"qemu-system-x86_64", "cpio", "apt-get", "dpkg-deb", "unshare", "flock"} {
+		if _, err := exec.LookPath(program); err != nil {
+			t.Skipf("%s is not installed; scripts/deps test installs it", program)
+		}
+	}
+}
+
+// build makes the directory that a machine gets: the module and this test program.
+func build(t *testing.T, kernel string) string {
+	t.Helper()
+	dir := t.TempDir()
+	var messages bytes.Buffer
+	cmd := exec.Command(filepath.Join(scripts, "vm-build"), kernel)
+	cmd.Stderr = &messages
+	path, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("vm-build %s: %v\n%s", kernel, err, &messages)
+	}
+	module, err := os.ReadFile(strings.TrimSpace(string(path)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, moduleFile), module, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	cmd = exec.Command("go", "test", "-c", "-ldflags=-s -w", "-o", filepath.Join(dir, "guest"), ".")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if text, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("go test -c: %v\n%s", err, text)
+	}
+	return dir
+}
+
+var result = regexp.MustCompile(`(?m)^--- (PASS|FAIL|SKIP): (\S+)`)
+
+// boot runs the tests that match in a machine, and reports each as a subtest.
+func boot(t *testing.T, kernel, dir, cgroup, match string) {
+	t.Helper()
+	cmd := exec.Command(filepath.Join(scripts, "vm-small"), kernel, dir,
+		"env", "WINNOW_GUEST=1", "STRESS="+os.Getenv("STRESS"), "./guest", "-test.v", "-test.timeout=20m", "-test.run="+match)
+	cmd.Env = append(os.Environ(), "CGROUP="+cgroup)
+	var messages bytes.Buffer
+	cmd.Stderr = &messages
+	output, err := cmd.Output()
+	results := result.FindAllSubmatch(output, -1)
+	for _, r := range results {
+		t.Run(string(r[2]), func(t *testing.T) {
+			switch string(r[1]) {
+			case "FAIL":
+				t.Error("failed in the machine")
+			case "SKIP":
+				t.Skip("skipped in the machine")
+			}
+		})
+	}
+	if err != nil || len(results) == 0 || t.Failed() {
+		t.Fatalf("%d tests ended, %v\n%s%s", len(results), err, clip(output), &messages)
+	}
+	t.Log("\n" + clip(output))
+	parseOutside(t, output)
+}
+
+// clip leaves out the long lines.
+func clip(output []byte) string {
+	var text strings.Builder
+	for line := range strings.Lines(string(output)) {
+		if len(line) > 500 {
+			line = fmt.Sprintf("%s… (%d bytes)\n", strings.ToValidUTF8(line[:500], ""), len(line))
+		}
+		text.WriteString(line)
+	}
+	return text.String()
+}
+
+// parseOutside gives the document of TestGuestBytes to jq, where there is one.
+func parseOutside(t *testing.T, output []byte) {
+	t.Helper()
+	lines := bufio.NewScanner(bytes.NewReader(output))
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		encoded, ok := strings.CutPrefix(lines.Text(), bytesMark)
+		if !ok {
+			continue
+		}
+		text, err := base64.StdEncoding.DecodeString(strings.TrimSpace(encoded))
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command("jq", "-c", "[.containers[].processes[].cmdline]")
+		cmd.Stdin = bytes.NewReader(text)
+		got, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("jq: %v on %q", err, text)
+		}
+		var lines []string
+		if err := json.Unmarshal(got, &lines); err != nil || len(lines) != 6 {
+			t.Errorf("jq read %d command lines: %v", len(lines), err)
+		}
+		t.Logf("jq read %d command lines of every byte", len(lines))
+	}
+}
