@@ -28,11 +28,11 @@ func BenchmarkSnapshot(b *testing.B) {
 		path := "/" + testID(i)
 		cmd := sleeper("sleep")
 		g.start(path, cmd)
-		memory, cpu := g.files.memoryRoot+g.parent+path, g.files.cpuRoot+g.parent+path
+		memory, cpu := g.files.memory.path+g.parent+path, g.files.cpu.path+g.parent+path
 		process := fmt.Sprintf("/proc/%d", cmd.Process.Pid)
 		for _, file := range []string{
 			memory + "/cgroup.procs", process + "/stat", process + "/cmdline",
-			memory + g.files.usageFile, memory + g.files.statFile, cpu + g.files.cpuFile,
+			memory + "/" + g.files.usageFile, memory + "/memory.stat", cpu + g.files.cpuFile,
 		} {
 			fmt.Fprintln(&files, file)
 		}

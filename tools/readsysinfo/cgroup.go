@@ -23,11 +23,11 @@ type cgroups struct {
 	proc   procfs
 	source string // as in record.Host
 
-	memoryRoot, cpuRoot string // mount points; one and the same on v2
-	usageFile, statFile string // memory in use, and what it is made of
-	inactiveKey         string // of the file cache in statFile that is not in use
-	cpuFile, cpuKey     string // cpuKey is "" where the file is one number
-	cpuUnitNS           uint64
+	memory, cpu     dir    // the hierarchies' roots; the same one on v2
+	usageFile       string // the memory in use
+	inactiveKey     string // in memory.stat: the file cache that is not in use
+	cpuFile, cpuKey string // cpuKey is "" where the file is one number
+	cpuUnitNS       uint64
 }
 
 // findCgroups looks up the mounted hierarchies. Where v1 has the memory
@@ -37,38 +37,54 @@ func findCgroups(proc procfs) (*cgroups, error) {
 	if err != nil {
 		return nil, err
 	}
+	g := &cgroups{proc: proc}
 	memory := hierarchy(mounts, "cgroup", "memory")
-	if memory == "" {
-		return findCgroup2(proc, mounts)
-	}
 	cpu := hierarchy(mounts, "cgroup", "cpuacct")
-	if cpu == "" {
+	switch {
+	case memory == "":
+		if memory, err = findCgroup2(mounts); err != nil {
+			return nil, err
+		}
+		cpu = memory
+		g.source = record.SourceCgroup2
+		g.usageFile, g.inactiveKey = "memory.current", "inactive_file "
+		g.cpuFile, g.cpuKey, g.cpuUnitNS = "/cpu.stat", "usage_usec ", 1000
+	case cpu == "":
 		return nil, errors.New("cgroup v1 has the memory controller, but the cpuacct controller is not mounted")
+	default:
+		g.source = record.SourceCgroup1
+		g.usageFile, g.inactiveKey = "memory.usage_in_bytes", "total_inactive_file "
+		g.cpuFile, g.cpuUnitNS = "/cpuacct.usage", 1
 	}
-	return &cgroups{
-		proc: proc, source: record.SourceCgroup1, memoryRoot: memory, cpuRoot: cpu,
-		usageFile: "/memory.usage_in_bytes", statFile: "/memory.stat", inactiveKey: "total_inactive_file ",
-		cpuFile: "/cpuacct.usage", cpuUnitNS: 1,
-	}, nil
+	if g.memory, err = openDir(memory); err != nil {
+		return nil, err
+	}
+	if g.cpu, err = openDir(cpu); err != nil {
+		g.memory.close()
+		return nil, err
+	}
+	return g, nil
 }
 
-func findCgroup2(proc procfs, mounts []mount) (*cgroups, error) {
+func (g *cgroups) close() {
+	g.memory.close()
+	g.cpu.close()
+}
+
+// findCgroup2 is v2's mount point.
+func findCgroup2(mounts []mount) (string, error) {
 	root := hierarchy(mounts, "cgroup2", "")
 	if root == "" {
-		return nil, errors.New("no cgroup hierarchy with the memory controller is mounted")
+		return "", errors.New("no cgroup hierarchy with the memory controller is mounted")
 	}
 	controllers, err := os.ReadFile(root + "/cgroup.controllers")
 	if err != nil {
-		return nil, err
+		return "", err
 	}
 	if !slices.Contains(strings.Fields(string(controllers)), "memory") {
-		return nil, fmt.Errorf("%s: the memory controller is missing: it may be switched off on the kernel's command line", root)
+		return "", fmt.Errorf("%s: no memory controller: it may be switched off on the kernel's command line", root)
 	}
-	return &cgroups{
-		proc: proc, source: record.SourceCgroup2, memoryRoot: root, cpuRoot: root,
-		usageFile: "/memory.current", statFile: "/memory.stat", inactiveKey: "inactive_file ",
-		cpuFile: "/cpu.stat", cpuKey: "usage_usec ", cpuUnitNS: 1000,
-	}, nil
+	return root, nil
 }
 
 // hierarchy is the mount point of a cgroup hierarchy, with the controller if
@@ -89,7 +105,7 @@ func hierarchy(mounts []mount, kind, controller string) string {
 	return found
 }
 
-// cgroup is a container's: path is below the hierarchies' mount points.
+// cgroup is a container's; path is below the hierarchies' roots.
 type cgroup struct{ id, path string }
 
 // containerID takes the id from the name that one of Docker's drivers gave a
@@ -111,45 +127,32 @@ func isID(s string) bool {
 // one of them belongs to it.
 func (g *cgroups) find() ([]cgroup, error) {
 	var found []cgroup
-	var walk func(path string) error
-	walk = func(path string) error {
-		names, err := children(g.memoryRoot + path)
+	var walk func(at dir, path string) error
+	walk = func(at dir, path string) error {
+		names, err := at.children()
 		for _, name := range names {
-			below := path + "/" + name
 			if id, ok := containerID(name); ok {
-				found = append(found, cgroup{id, below})
-			} else if err := walk(below); err != nil {
+				found = append(found, cgroup{id, path + name})
+				continue
+			}
+			below, err := at.open(name)
+			if gone(err) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			err = walk(below, path+name+"/")
+			below.close()
+			if err != nil && !gone(err) && !errors.Is(err, unix.ENAMETOOLONG) { // deeper than Docker goes
 				return err
 			}
 		}
-		if gone(err) && path != "" || errors.Is(err, unix.ENAMETOOLONG) {
-			return nil // nested beyond what Docker can reach either
-		}
 		return err
 	}
-	err := walk("")
+	err := walk(g.memory, "")
 	slices.SortFunc(found, func(a, b cgroup) int { return strings.Compare(a.id, b.id) })
 	return found, err
-}
-
-// children names the cgroups right below a directory. Most have none, which
-// their link count tells without reading them.
-func children(dir string) ([]string, error) {
-	var stat unix.Stat_t
-	if err := unix.Stat(dir, &stat); err != nil {
-		return nil, &os.PathError{Op: "stat", Path: dir, Err: err}
-	}
-	if stat.Nlink == 2 {
-		return nil, nil
-	}
-	entries, err := os.ReadDir(dir)
-	var names []string
-	for _, entry := range entries {
-		if entry.IsDir() {
-			names = append(names, entry.Name())
-		}
-	}
-	return names, err
 }
 
 // take measures all running containers, and keeps the processes of each where
@@ -192,7 +195,15 @@ func (g *cgroups) take(processes bool) (running []container, failed []error, err
 // measure reads one container; running is false where no process of it lives.
 func (g *cgroups) measure(r *reader, cg cgroup, keep bool) (c container, running bool, err error) {
 	c.id = cg.id
-	pids, err := g.pids(r, cg)
+	at, err := g.memory.open(cg.path)
+	if gone(err) {
+		return c, false, nil
+	}
+	if err != nil {
+		return c, false, err
+	}
+	defer at.close()
+	pids, err := pidsOf(r, at)
 	if gone(err) {
 		return c, false, nil
 	}
@@ -209,103 +220,98 @@ func (g *cgroups) measure(r *reader, cg cgroup, keep bool) (c container, running
 		}
 	}
 	if c.count == 0 && len(pids) > 0 {
-		c.addHidden(g, r, cg)
+		c.addHidden(r, g.proc, at)
 	}
 	if c.count == 0 {
 		return c, false, nil
 	}
-	c.memoryKB, c.cpuNS, c.atNS, err = g.usage(r, cg)
-	if gone(err) && !g.populated(r, cg) {
-		return c, false, nil
+	c.memoryKB, c.cpuNS, c.atNS, err = g.usage(r, at, cg.path)
+	if gone(err) { // with the container, or is it the file that is missing?
+		if pids, _ := pidsOf(r, at); len(pids) == 0 {
+			return c, false, nil
+		}
 	}
 	return c, err == nil, err
 }
 
-// pids lists the processes of a container, in order, each once.
-func (g *cgroups) pids(r *reader, cg cgroup) ([]int, error) {
-	pids, err := pidsBelow(r, g.memoryRoot+cg.path, nil)
+// pidsOf lists the processes of a container's cgroup, in order, each once.
+func pidsOf(r *reader, at dir) ([]int, error) {
+	pids, err := appendPids(nil, r, at)
 	slices.Sort(pids)
 	return slices.Compact(pids), err
 }
 
-// pidsBelow appends the processes of the cgroup and of those in it.
-func pidsBelow(r *reader, dir string, pids []int) ([]int, error) {
-	text, err := r.read(dir+"/cgroup.procs", noLimit)
+// appendPids appends the processes of the cgroup and of those in it.
+func appendPids(pids []int, r *reader, at dir) ([]int, error) {
+	text, err := r.read(at, "cgroup.procs", noLimit)
 	if err != nil && !errors.Is(err, unix.EOPNOTSUPP) { // a threaded cgroup's are listed further up
-		return nil, err
+		return pids, err
 	}
 	for line := range bytes.FieldsSeq(text) {
 		pid, err := strconv.Atoi(string(line))
 		if err != nil {
-			return nil, fmt.Errorf("%s/cgroup.procs: %w", dir, err)
+			return pids, fmt.Errorf("%s/cgroup.procs: %w", at.path, err)
 		}
 		pids = append(pids, pid)
 	}
-	names, err := children(dir)
-	if err != nil {
-		return nil, err
-	}
+	names, err := at.children()
 	for _, name := range names {
-		more, err := pidsBelow(r, dir+"/"+name, pids)
-		if err != nil && !gone(err) {
-			return nil, err
-		}
+		below, err := at.open(name)
 		if err == nil {
-			pids = more
+			pids, err = appendPids(pids, r, below)
+			below.close()
+		}
+		if err != nil && !gone(err) {
+			return pids, err
 		}
 	}
-	return pids, nil
-}
-
-// populated tells whether the cgroup still has a process.
-func (g *cgroups) populated(r *reader, cg cgroup) bool {
-	pids, err := g.pids(r, cg)
-	return err == nil && len(pids) > 0
+	return pids, err
 }
 
 // addHidden counts processes that are there, but that procfs does not show:
 // it is mounted with hidepid, or they are in another PID namespace. A process
-// that has ended leaves its cgroup before it leaves procfs.
-func (c *container) addHidden(g *cgroups, r *reader, cg cgroup) {
-	pids, err := g.pids(r, cg)
+// that ends leaves its cgroup before it leaves procfs.
+func (c *container) addHidden(r *reader, proc procfs, at dir) {
+	pids, err := pidsOf(r, at)
 	if err != nil {
 		return
 	}
 	for _, pid := range pids {
-		if _, _, err := g.proc.process(r, pid); gone(err) {
+		if _, _, err := proc.process(r, pid); gone(err) {
 			c.add(process{pid: pid}, false)
 			c.hidden = true
 		}
 	}
 }
 
-// usage reads the cgroup's memory and CPU time, and when that was. Memory is
-// counted as Docker's client does: less the file cache that is not in use.
-func (g *cgroups) usage(r *reader, cg cgroup) (memoryKB, cpuNS uint64, atNS int64, err error) {
-	usage, err := value(r, g.memoryRoot+cg.path+g.usageFile, "")
+// usage reads the memory and CPU time of the cgroup at path, whose directory in
+// the memory hierarchy is at, and when that was. Memory is counted as Docker's
+// client counts it: less the file cache that is not in use.
+func (g *cgroups) usage(r *reader, at dir, path string) (memoryKB, cpuNS uint64, atNS int64, err error) {
+	usage, err := value(r, at, g.usageFile, "")
 	if err != nil {
 		return 0, 0, 0, err
 	}
-	inactive, err := value(r, g.memoryRoot+cg.path+g.statFile, g.inactiveKey)
+	inactive, err := value(r, at, "memory.stat", g.inactiveKey)
 	if err != nil {
 		return 0, 0, 0, err
 	}
 	if inactive < usage {
 		usage -= inactive
 	}
-	cpu, err := value(r, g.cpuRoot+cg.path+g.cpuFile, g.cpuKey)
+	cpu, err := value(r, g.cpu, path+g.cpuFile, g.cpuKey)
 	return usage >> 10, cpu * g.cpuUnitNS, boottime(), err
 }
 
 // value reads the number on the line of the file that begins with key.
-func value(r *reader, path, key string) (uint64, error) {
-	text, err := r.read(path, noLimit)
+func value(r *reader, at dir, name, key string) (uint64, error) {
+	text, err := r.read(at, name, noLimit)
 	if err != nil {
 		return 0, err
 	}
 	n, ok := lineValue(text, key)
 	if !ok {
-		return 0, fmt.Errorf("%s: no number %s", path, key)
+		return 0, fmt.Errorf("%s/%s: no number %s", at.path, name, key)
 	}
 	return n, nil
 }

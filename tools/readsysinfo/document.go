@@ -26,13 +26,13 @@ const (
 type document struct {
 	boottimeNS int64 // 0 where it does not tell
 	memory     memory
+	shims      bool // what was measured of a container is its runtime's shim
 	containers []documentContainer
 }
 
 type documentContainer struct {
 	container
 	memoryKnown, cpuKnown bool // else they are in the cgroup files
-	shim                  bool // measured is the container's runtime, not the container
 }
 
 // readBounded reads a file of at most limit bytes; it need not have an end.
@@ -184,6 +184,7 @@ func (c *documentContainer) member(name string, v gjson.Result) (err error) {
 // addShims takes a document that lists the runtime's shim of each container.
 // The id is among the shim's arguments; what was measured is the shim itself.
 func (d *document) addShims(list gjson.Result) error {
+	d.shims = true
 	d.memory.available = max(d.memory.available, d.memory.free)
 	index := make(map[string]int)
 	return each(list, func(_ string, v gjson.Result) error {
@@ -198,7 +199,7 @@ func (d *document) addShims(list gjson.Result) error {
 		if !ok {
 			i = len(d.containers)
 			index[id] = i
-			d.containers = append(d.containers, documentContainer{container: container{id: id}, shim: true})
+			d.containers = append(d.containers, documentContainer{container: container{id: id}})
 		}
 		c := &d.containers[i]
 		c.add(p, true)
@@ -242,62 +243,80 @@ func documentProcess(v gjson.Result) (p process, id string, err error) {
 }
 
 // complete takes from the cgroup files what the document leaves to them, and
-// whatever it measured of a shim. Left out are containers that are not there
-// any more; those of a shim keep the shim's figures, without a rate.
+// all that it measured of shims. Left out are containers that are not there any
+// more; but a shim's figures stay, without a rate.
 func (d *document) complete(proc procfs) ([]container, error) {
-	var paths map[string]cgroup
-	var files *cgroups
-	var r reader
 	done := make([]container, 0, len(d.containers))
-	for i := range d.containers {
-		c := &d.containers[i]
-		if !c.shim && c.memoryKnown && c.cpuKnown {
+	var files *cgroups
+	var paths map[string]string
+	var r reader
+	for _, c := range d.containers {
+		if c.memoryKnown && c.cpuKnown {
 			done = append(done, c.container)
 			continue
 		}
 		if paths == nil {
 			var err error
-			if files, paths, err = cgroupsByID(proc); err != nil && !c.shim {
+			files, paths, err = cgroupsByID(proc)
+			if err != nil && !d.shims {
 				return nil, err
 			}
-		}
-		cg, ok := paths[c.id]
-		if !ok {
-			if c.shim {
-				done = append(done, c.container)
+			if err == nil {
+				defer files.close()
 			}
-			continue
 		}
-		memoryKB, cpuNS, atNS, err := files.usage(&r, cg)
-		if gone(err) {
-			continue
+		path, ok := paths[c.id]
+		if ok {
+			err := c.take(files, &r, path)
+			if err != nil && !gone(err) {
+				return nil, fmt.Errorf("container %s: %w", c.id, err)
+			}
+			ok = err == nil
 		}
-		if err != nil {
-			return nil, fmt.Errorf("container %s: %w", c.id, err)
+		if ok || d.shims {
+			done = append(done, c.container)
 		}
-		if !c.memoryKnown {
-			c.memoryKB = memoryKB
-		}
-		if !c.cpuKnown {
-			c.cpuNS, c.atNS = cpuNS, atNS
-		}
-		done = append(done, c.container)
 	}
 	slices.SortFunc(done, func(a, b container) int { return strings.Compare(a.id, b.id) })
 	return done, nil
 }
 
-func cgroupsByID(proc procfs) (*cgroups, map[string]cgroup, error) {
-	paths := make(map[string]cgroup)
+// take takes what is not known from the cgroup at path.
+func (c *documentContainer) take(files *cgroups, r *reader, path string) error {
+	at, err := files.memory.open(path)
+	if err != nil {
+		return err
+	}
+	defer at.close()
+	memoryKB, cpuNS, atNS, err := files.usage(r, at, path)
+	if err != nil {
+		return err
+	}
+	if !c.memoryKnown {
+		c.memoryKB = memoryKB
+	}
+	if !c.cpuKnown {
+		c.cpuNS, c.atNS = cpuNS, atNS
+	}
+	return nil
+}
+
+// cgroupsByID finds the containers' cgroups; the map is never nil.
+func cgroupsByID(proc procfs) (*cgroups, map[string]string, error) {
+	paths := make(map[string]string)
 	files, err := findCgroups(proc)
 	if err != nil {
 		return nil, paths, err
 	}
 	found, err := files.find()
-	for _, cg := range found {
-		paths[cg.id] = cg
+	if err != nil {
+		files.close()
+		return nil, paths, err
 	}
-	return files, paths, err
+	for _, cg := range found {
+		paths[cg.id] = cg.path
+	}
+	return files, paths, nil
 }
 
 // each calls f for the members of an object or the items of an array, until

@@ -229,6 +229,10 @@ func FuzzParseDocument(f *testing.F) {
 	f.Add(shims)
 	f.Add([]byte(moduleDocument(5, 3e9)))
 	f.Add([]byte(strings.Replace(moduleDocument(5, 3e9), `"cpu_ns":0`, `"cpu_ns":null`, 1)))
+	proc, err := openDir("/proc")
+	if err != nil {
+		f.Fatal(err)
+	}
 	f.Fuzz(func(t *testing.T, text []byte) {
 		d, err := parseDocument(text)
 		if err != nil {
@@ -239,7 +243,7 @@ func FuzzParseDocument(f *testing.F) {
 			s.containers = append(s.containers, c.container)
 		}
 		var out bytes.Buffer
-		if err := (printer{proc: "/proc", processes: true}).print(&out, s, nil); err != nil {
+		if err := (printer{proc: procfs{proc}, processes: true}).print(&out, s, nil); err != nil {
 			t.Fatal(err)
 		}
 		containers := 0

@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -56,16 +57,22 @@ func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writ
 	if *from == "" {
 		return t.Misused("--source is empty")
 	}
-	proc := procfs(*root)
+	at, err := openDir(*root)
+	if err != nil {
+		return err
+	}
+	defer at.close()
+	proc := procfs{at}
 	src, err := open(*from, proc, *processes, t)
 	if err != nil {
 		return err
 	}
+	defer src.close()
 	host, err := os.Hostname()
 	if err != nil {
 		return err
 	}
-	bootID, err := os.ReadFile(proc.path("sys/kernel/random/boot_id"))
+	bootID, err := (&reader{}).read(proc.dir, "sys/kernel/random/boot_id", noLimit)
 	if err != nil {
 		return err
 	}
@@ -102,7 +109,7 @@ type source struct {
 // open finds the source that was asked for.
 func open(from string, proc procfs, processes bool, t *cli.Tool) (*source, error) {
 	src := &source{proc: proc, processes: processes}
-	modulePath := proc.path("sysinfo_winnow")
+	modulePath := filepath.Join(proc.path, "sysinfo_winnow")
 	switch from {
 	case "module":
 		src.document, src.module = modulePath, true
@@ -124,6 +131,12 @@ func open(from string, proc procfs, processes bool, t *cli.Tool) (*source, error
 	var err error
 	src.cgroups, err = findCgroups(proc)
 	return src, err
+}
+
+func (s *source) close() {
+	if s.cgroups != nil {
+		s.cgroups.close()
+	}
 }
 
 // key names the source in a state.
@@ -238,7 +251,7 @@ func (m meter) warnOfHidden(s *sample) {
 		}
 	}
 	if hidden > 0 {
-		m.tool.Warn("%s does not show the processes of containers (%d of %d): their names and resident memory are not known", m.proc, hidden, len(s.containers))
+		m.tool.Warn("%s does not show the processes of containers (%d of %d): their names and resident memory are not known", m.proc.path, hidden, len(s.containers))
 	}
 }
 

@@ -23,16 +23,53 @@ const (
 	nsPerTick = 1e9 / 100
 )
 
+// dir is an open directory. Names are looked up from it, which spares the
+// kernel the way there: a third of the work of reading a small file.
+type dir struct {
+	fd   int
+	path string
+}
+
+func openDir(path string) (dir, error) { return dir{unix.AT_FDCWD, ""}.open(path) }
+
+func (d dir) open(name string) (dir, error) {
+	path := filepath.Join(d.path, name)
+	fd, err := unix.Openat(d.fd, name, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return dir{}, &fs.PathError{Op: "open", Path: path, Err: err}
+	}
+	return dir{fd, path}, nil
+}
+
+func (d dir) close() { unix.Close(d.fd) }
+
+// children names the directories in d. Most have none, which their link count
+// tells without reading them.
+func (d dir) children() ([]string, error) {
+	var stat unix.Stat_t
+	if err := unix.Fstat(d.fd, &stat); err == nil && stat.Nlink == 2 {
+		return nil, nil
+	}
+	entries, err := os.ReadDir(d.path)
+	var names []string
+	for _, entry := range entries {
+		if entry.IsDir() {
+			names = append(names, entry.Name())
+		}
+	}
+	return names, err
+}
+
 // reader reads the kernel's small files into one buffer that it keeps: a
 // snapshot reads thousands of them. It is not for concurrent use.
 type reader struct{ buf []byte }
 
-// read returns what path holds, up to limit bytes of it. The bytes are good
-// until the next call.
-func (r *reader) read(path string, limit int) ([]byte, error) {
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+// read returns what the file called name holds, up to limit bytes of it. The
+// bytes are good until the next call.
+func (r *reader) read(in dir, name string, limit int) ([]byte, error) {
+	fd, err := unix.Openat(in.fd, name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
+		return nil, &fs.PathError{Op: "open", Path: filepath.Join(in.path, name), Err: err}
 	}
 	defer unix.Close(fd)
 	if r.buf == nil {
@@ -44,10 +81,12 @@ func (r *reader) read(path string, limit int) ([]byte, error) {
 		}
 		got, err := unix.Read(fd, r.buf[n:])
 		if err != nil {
-			return nil, &fs.PathError{Op: "read", Path: path, Err: err}
+			return nil, &fs.PathError{Op: "read", Path: filepath.Join(in.path, name), Err: err}
 		}
 		n += got
-		if got == 0 || n >= limit {
+		// Where there is more the kernel gives a page, but for what of its
+		// last line does not fit.
+		if got < 2048 || n >= limit {
 			return r.buf[:min(n, limit)], nil
 		}
 	}
@@ -70,23 +109,21 @@ type process struct {
 	vszKB, rssKB   uint64
 }
 
-// procfs is where procfs is mounted.
-type procfs string
-
-func (p procfs) path(name string) string { return string(p) + "/" + name }
+// procfs is the root of a mounted procfs.
+type procfs struct{ dir }
 
 // process reads one process; live is false for one that has ended but is not
 // reaped yet.
 func (p procfs) process(r *reader, pid int) (found process, live bool, err error) {
-	path := p.path(strconv.Itoa(pid) + "/stat")
-	text, err := r.read(path, noLimit)
+	name := strconv.Itoa(pid) + "/stat"
+	text, err := r.read(p.dir, name, noLimit)
 	if err != nil {
 		return process{}, false, err
 	}
 	found, live, err = parseStat(text)
 	found.pid = pid
 	if err != nil {
-		err = fmt.Errorf("%s: %w", path, err)
+		err = fmt.Errorf("%s/%s: %w", p.path, name, err)
 	}
 	return found, live, err
 }
@@ -131,7 +168,7 @@ func parseStat(text []byte) (p process, live bool, err error) {
 // cmdline is the process's arguments joined by spaces, "" where it has none or
 // has ended.
 func (p procfs) cmdline(r *reader, pid int) string {
-	text, err := r.read(p.path(strconv.Itoa(pid)+"/cmdline"), maxCmdline)
+	text, err := r.read(p.dir, strconv.Itoa(pid)+"/cmdline", maxCmdline)
 	if err != nil {
 		return ""
 	}
@@ -148,18 +185,17 @@ func (p procfs) cmdline(r *reader, pid int) string {
 type memory struct{ total, free, available uint64 }
 
 func (p procfs) memory(r *reader) (memory, error) {
-	path := p.path("meminfo")
-	text, err := r.read(path, noLimit)
+	text, err := r.read(p.dir, "meminfo", noLimit)
 	if err != nil {
 		return memory{}, err
 	}
 	total, ok := lineValue(text, "MemTotal:")
 	if !ok || total == 0 {
-		return memory{}, fmt.Errorf("%s: no MemTotal", path)
+		return memory{}, fmt.Errorf("%s/meminfo: no MemTotal", p.path)
 	}
 	free, ok := lineValue(text, "MemFree:")
 	if !ok || free > total {
-		return memory{}, fmt.Errorf("%s: no MemFree", path)
+		return memory{}, fmt.Errorf("%s/meminfo: no MemFree", p.path)
 	}
 	available, ok := lineValue(text, "MemAvailable:")
 	if !ok {
@@ -184,7 +220,7 @@ func lineValue(text []byte, key string) (uint64, bool) {
 
 // pressure is the PSI "some avg10" of cpu, memory or io; nil without PSI.
 func (p procfs) pressure(r *reader, resource string) *float64 {
-	text, err := r.read(p.path("pressure/"+resource), noLimit)
+	text, err := r.read(p.dir, "pressure/"+resource, noLimit)
 	if err != nil {
 		return nil
 	}
@@ -199,7 +235,7 @@ func (p procfs) pressure(r *reader, resource string) *float64 {
 
 // cpus counts the cores that are online.
 func (p procfs) cpus(r *reader) (int, error) {
-	text, err := r.read(p.path("stat"), noLimit)
+	text, err := r.read(p.dir, "stat", noLimit)
 	if err != nil {
 		return 0, err
 	}
@@ -213,7 +249,7 @@ type mount struct {
 }
 
 func (p procfs) mounts(r *reader) ([]mount, error) {
-	text, err := r.read(p.path("self/mountinfo"), noLimit)
+	text, err := r.read(p.dir, "self/mountinfo", noLimit)
 	if err != nil {
 		return nil, err
 	}

@@ -34,8 +34,12 @@ func TestParseStat(t *testing.T) {
 }
 
 func TestOwnProcess(t *testing.T) {
-	var r reader
-	p, live, err := procfs("/proc").process(&r, os.Getpid())
+	proc, err := openDir("/proc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer proc.close()
+	p, live, err := procfs{proc}.process(&reader{}, os.Getpid())
 	if err != nil || !live || p.rssKB == 0 || p.vszKB < p.rssKB || p.state == "" {
 		t.Errorf("got %+v, %v, %v", p, live, err)
 	}

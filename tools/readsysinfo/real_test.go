@@ -27,17 +27,23 @@ type ground struct {
 
 func newGround(tb testing.TB) ground {
 	tb.Helper()
-	files, err := findCgroups("/proc")
+	proc, err := openDir("/proc")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(proc.close)
+	files, err := findCgroups(procfs{proc})
 	if err != nil {
 		tb.Skipf("skipped: no cgroup files: %v", err)
 	}
+	tb.Cleanup(files.close)
 	g := ground{tb, files, fmt.Sprintf("/winnow-test-%d", os.Getpid())}
 	if err := g.mkdir(""); err != nil {
 		tb.Skipf("skipped: cannot make cgroups: %v", err)
 	}
 	tb.Cleanup(func() { g.remove("") })
 	if files.source == record.SourceCgroup2 {
-		if err := os.WriteFile(files.memoryRoot+g.parent+"/cgroup.subtree_control", []byte("+memory"), 0); err != nil {
+		if err := os.WriteFile(files.memory.path+g.parent+"/cgroup.subtree_control", []byte("+memory"), 0); err != nil {
 			tb.Skipf("skipped: no memory controller for cgroups of its own: %v", err)
 		}
 	}
@@ -46,7 +52,7 @@ func newGround(tb testing.TB) ground {
 
 // roots are the mount points of the hierarchies.
 func (g ground) roots() []string {
-	return slices.Compact([]string{g.files.memoryRoot, g.files.cpuRoot})
+	return slices.Compact([]string{g.files.memory.path, g.files.cpu.path})
 }
 
 func (g ground) mkdir(path string) error {
