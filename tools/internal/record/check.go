@@ -73,19 +73,21 @@ func checkLabels(labels gjson.Result) error {
 		return errors.New(`"labels" is not an object`)
 	}
 	var err error
-	decisive := map[string]bool{LabelManaged: false, LabelProtect: false}
+	managed, protect := 0, 0
 	labels.ForEach(func(name, value gjson.Result) bool {
-		seen, counts := decisive[name.Str]
+		switch name.Str {
+		case LabelManaged:
+			managed++
+		case LabelProtect:
+			protect++
+		}
 		if value.Type != gjson.String {
 			err = fmt.Errorf("label %q is not a string", name.Str)
 		}
-		if seen {
-			err = fmt.Errorf("label %q is there twice", name.Str)
-		}
-		if counts {
-			decisive[name.Str] = true
-		}
 		return err == nil
 	})
+	if err == nil && max(managed, protect) > 1 {
+		err = errors.New("a label of winnow's is there twice")
+	}
 	return err
 }

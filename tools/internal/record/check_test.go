@@ -28,7 +28,7 @@ func TestCheck(t *testing.T) {
 		{"string as a number", `{"type":"host","snapshot":5}`, `"snapshot" is not a string`},
 		{"labels as a list", `{"type":"container","labels":["winnow.managed"]}`, `"labels" is not an object`},
 		{"label as a boolean", `{"type":"container","labels":{"winnow.protect":true}}`, `label "winnow.protect" is not a string`},
-		{"label twice", `{"type":"container","labels":{"winnow.protect":"true","winnow.protect":"no"}}`, `label "winnow.protect" is there twice`},
+		{"label twice", `{"type":"container","labels":{"winnow.protect":"true","winnow.protect":"no"}}`, "is there twice"},
 		{"label twice, escaped", `{"type":"container","labels":{"winnow.managed":"true","winnow\u002emanaged":"no"}}`, `is there twice`},
 	}
 	for _, test := range tests {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/tidwall/gjson"
@@ -25,10 +26,11 @@ type Line struct {
 	Number  int // counted from 1; 0 where Parse was called directly
 	raw     string
 	members []Member
+	marks   uint64 // those of the members' names
 }
 
-// Member is a name and a value of a line's object. A value to be set needs
-// its Raw alone.
+// Member is a name and a value of a line's object. One to be set needs of its
+// value the Raw alone, and a name that stands in JSON as it is.
 type Member struct {
 	Name  string
 	Value gjson.Result
@@ -46,6 +48,13 @@ func (l *Line) Parse(text []byte) error {
 	l.raw, l.members = "", l.members[:0]
 	if len(text) > MaxLine {
 		return fmt.Errorf("longer than %d bytes", MaxLine)
+	}
+	if plain(text) {
+		l.raw = string(text)
+		if l.scan() {
+			return l.checkNames()
+		}
+		l.raw, l.members = "", l.members[:0]
 	}
 	if !utf8.Valid(text) {
 		return errors.New("not valid UTF-8")
@@ -79,25 +88,43 @@ func checkJSON(text []byte) error {
 	return nil
 }
 
+// checkNames refuses a name that is there twice, and sets marks.
 func (l *Line) checkNames() error {
+	l.marks = 0
+	var seen map[string]bool
 	if len(l.members) > 64 {
-		seen := make(map[string]bool, len(l.members))
-		for _, m := range l.members {
-			if seen[m.Name] {
-				return fmt.Errorf("%q is there twice", m.Name)
-			}
-			seen[m.Name] = true
-		}
-		return nil
+		seen = make(map[string]bool, len(l.members))
 	}
-	for i, m := range l.members {
-		for _, earlier := range l.members[:i] {
-			if earlier.Name == m.Name {
-				return fmt.Errorf("%q is there twice", m.Name)
-			}
+	for i := range l.members {
+		name := l.members[i].Name
+		m := mark(name)
+		if seen[name] || seen == nil && l.marks&m != 0 && find(l.members[:i], name) >= 0 {
+			return fmt.Errorf("%q is there twice", name)
 		}
+		if seen != nil {
+			seen[name] = true
+		}
+		l.marks |= m
 	}
 	return nil
+}
+
+// mark is one bit for a name, so that most names which are not there are known
+// without looking for them.
+func mark(name string) uint64 {
+	if name == "" {
+		return 1
+	}
+	return 1 << ((uint(len(name)) ^ uint(name[0])*7 ^ uint(name[len(name)-1])*31) & 63)
+}
+
+func find(members []Member, name string) int {
+	for i := range members {
+		if members[i].Name == name {
+			return i
+		}
+	}
+	return -1
 }
 
 // Text is the line as it was read, without its newline.
@@ -110,8 +137,8 @@ func (l *Line) Members() []Member { return l.members }
 // Get is the value of the member called name; its Exists method tells whether
 // there is one. Nothing in name has a special meaning.
 func (l *Line) Get(name string) gjson.Result {
-	for i := range l.members {
-		if l.members[i].Name == name {
+	if l.marks&mark(name) != 0 {
+		if i := find(l.members, name); i >= 0 {
 			return l.members[i].Value
 		}
 	}
@@ -132,37 +159,56 @@ func (l *Line) Decode(v any) error {
 	return err
 }
 
+// Keep is a copy that stays when the Line is parsed again. It takes little more
+// memory than the text, and is good for Text and AppendWith only.
+func (l *Line) Keep() Line { return Line{Number: l.Number, raw: l.raw, marks: l.marks} }
+
 // AppendWith appends the line to dst, without a newline, with the given
 // members set: in their place where the line has them, else at its end. All
 // other bytes stay as they were read.
 func (l *Line) AppendWith(dst []byte, set ...Member) []byte {
-	from := 0
-	for _, m := range l.members {
-		for _, s := range set {
-			if s.Name == m.Name {
-				dst = append(dst, l.raw[from:m.Value.Index]...)
-				dst = append(dst, s.Value.Raw...)
-				from = m.Value.Index + len(m.Value.Raw)
-			}
+	members, from := l.among(set), 0
+	for i := range members {
+		m := &members[i]
+		if n := find(set, m.Name); n >= 0 {
+			dst = append(dst, l.raw[from:m.Value.Index]...)
+			dst = append(dst, set[n].Value.Raw...)
+			from = m.Value.Index + len(m.Value.Raw)
 		}
 	}
-	end := len(l.raw) - 1
-	for l.raw[end] != '}' {
-		end--
-	}
+	end := strings.LastIndexByte(l.raw, '}')
 	dst = append(dst, l.raw[from:end]...)
-	comma := len(l.members) > 0
-	for _, s := range set {
-		if l.Get(s.Name).Exists() {
+	comma := l.marks != 0
+	for i := range set {
+		s := &set[i]
+		if find(members, s.Name) >= 0 {
 			continue
 		}
 		if comma {
 			dst = append(dst, ',')
 		}
 		comma = true
-		dst = gjson.AppendJSONString(dst, s.Name)
-		dst = append(dst, ':')
+		dst = append(append(append(dst, '"'), s.Name...), '"', ':')
 		dst = append(dst, s.Value.Raw...)
 	}
 	return append(dst, l.raw[end:]...)
+}
+
+// among gives the line's members if one of set can be among them.
+func (l *Line) among(set []Member) []Member {
+	var marks uint64
+	for i := range set {
+		marks |= mark(set[i].Name)
+	}
+	if l.marks&marks == 0 {
+		return nil
+	}
+	if l.members != nil {
+		return l.members
+	}
+	var again Line // of one from Keep
+	if err := again.Parse([]byte(l.raw)); err != nil {
+		panic(err) // it was parsed before
+	}
+	return again.members
 }

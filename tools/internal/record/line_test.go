@@ -1,6 +1,7 @@
 package record
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"io"
@@ -8,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+
+	"github.com/tidwall/gjson"
 )
 
 func TestParseRefuses(t *testing.T) {
@@ -126,6 +129,62 @@ func TestMarshalContainer(t *testing.T) {
 	for _, want := range []string{`"cpu_percent":null`, `"labels":{}`, "1 < 2 & 3", `"cmdline":"\ufffd"`} {
 		if !strings.Contains(string(got), want) {
 			t.Errorf("no %s in %s", want, got)
+		}
+	}
+}
+
+// FuzzScan holds the scanner to the library's reading of the same line.
+func FuzzScan(f *testing.F) {
+	f.Add([]byte(`{"type":"container","rank":1,"cpu_percent":-0.25,"labels":{"a":"b","c":[1,{}]},"x":null,"y":true,"z":false}`))
+	f.Add([]byte(` { "a" : 123456789012345678 , "b":[ ] , "c" : 0.1000000000000000001, "d":"" } `))
+	f.Add([]byte(`{}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		line := Line{raw: string(text)}
+		if !plain(text) || !line.scan() {
+			return
+		}
+		if !json.Valid(text) {
+			t.Fatalf("took %q, which is not JSON", text)
+		}
+		var want []Member
+		gjson.Parse(line.raw).ForEach(func(name, value gjson.Result) bool {
+			want = append(want, Member{name.Str, value})
+			return true
+		})
+		if len(want) != len(line.members) || len(want) > 0 && !reflect.DeepEqual(want, line.members) {
+			t.Fatalf("%q\ngot  %+v\nwant %+v", text, line.members, want)
+		}
+	})
+}
+
+func TestPlain(t *testing.T) {
+	for _, length := range []int{1, 7, 8, 9, 16, 23} {
+		for i := range length {
+			for c := range 256 {
+				text := bytes.Repeat([]byte{' '}, length)
+				text[i] = byte(c)
+				want := c >= ' ' && c != '\\' && c < 0x80
+				if got := plain(text); got != want {
+					t.Fatalf("%q: %v", text, got)
+				}
+			}
+		}
+	}
+}
+
+func TestKeep(t *testing.T) {
+	var line Line
+	for _, text := range []string{`{"a":1}`, `{"rank":5,"a":[1]}`, `{}`, `{"r\u0061nk":5}`} {
+		if err := line.Parse([]byte(text)); err != nil {
+			t.Fatal(err)
+		}
+		kept := line.Keep()
+		want := string(line.AppendWith(nil, Raw("rank", "2"), Raw("b", "3")))
+		if err := line.Parse([]byte(`{"other":0}`)); err != nil {
+			t.Fatal(err)
+		}
+		if got := string(kept.AppendWith(nil, Raw("rank", "2"), Raw("b", "3"))); got != want || kept.Text() != text {
+			t.Errorf("got  %s\nwant %s", got, want)
 		}
 	}
 }
