@@ -63,7 +63,10 @@ func (p *policy) order(a, b *container) int {
 	case "oldest":
 		byRule = b.created.Compare(a.created)
 	}
-	return cmp.Or(byRule, cmp.Compare(a.id, b.id))
+	if byRule != 0 {
+		return byRule
+	}
+	return cmp.Compare(a.id, b.id)
 }
 
 func (p *policy) keep(class string) int {

@@ -33,8 +33,7 @@ type stream struct {
 	size    int             // bytes that held takes
 	maxHeld int
 
-	reason []byte // reused, as is text
-	text   []byte
+	reason []byte // reused
 }
 
 // held is a line that waits for its snapshot to be whole.
@@ -48,8 +47,7 @@ func newStream(p policy, out *bufio.Writer, complain func(error)) *stream {
 	return &stream{policy: p, out: out, complain: complain, maxHeld: maxHeld, ids: map[string]bool{}}
 }
 
-// take reads a line and writes all that it makes ready. The line is the
-// stream's to keep: the caller gets another one back in it.
+// take reads a line and writes all that it makes ready.
 func (s *stream) take(line *record.Line) {
 	switch kind := line.Type(); {
 	case kind == record.TypeHost:
@@ -118,13 +116,9 @@ func (s *stream) takeContainer(line *record.Line) {
 
 // hold keeps a line until its snapshot is whole, or until that takes too much.
 func (s *stream) hold(line *record.Line, h held) {
-	if len(s.held) < cap(s.held) {
-		h.line = s.held[:len(s.held)+1][len(s.held)].line // for its memory
-	}
-	h.line, *line = *line, h.line
+	h.line = line.Keep()
 	s.held = append(s.held, h)
-	const member = int(unsafe.Sizeof(record.Member{}))
-	s.size += len(h.line.Text()) + member*len(h.line.Members())
+	s.size += len(h.line.Text()) + int(unsafe.Sizeof(h))
 	if s.size > s.maxHeld {
 		s.complain(fmt.Errorf("snapshot %q on %q takes more than %d MiB until it is whole: its containers are kept",
 			s.snapshot, s.host, s.maxHeld>>20))
@@ -211,6 +205,5 @@ func (s *stream) writeContainer(line *record.Line, c *container, count map[strin
 }
 
 func (s *stream) write(line *record.Line, set ...record.Member) {
-	s.text = append(line.AppendWith(s.text[:0], set...), '\n')
-	s.out.Write(s.text)
+	s.out.Write(append(line.AppendWith(s.out.AvailableBuffer(), set...), '\n'))
 }
