@@ -6,8 +6,6 @@ import (
 	"strconv"
 	"unsafe"
 
-	"github.com/tidwall/gjson"
-
 	"winnow/tools/internal/record"
 )
 
@@ -28,7 +26,7 @@ type stream struct {
 	limitKB        float64 // high-memory on its host
 	shut           string  // why its containers are kept; "" while it can still be whole
 
-	held    []held
+	held    []item
 	ids     map[string]bool // of the containers among held
 	size    int             // bytes that held takes
 	maxHeld int
@@ -36,48 +34,38 @@ type stream struct {
 	reason []byte // reused
 }
 
-// held is a line that waits for its snapshot to be whole.
-type held struct {
-	line        record.Line
-	isContainer bool
-	container   container
-}
-
 func newStream(p policy, out *bufio.Writer, complain func(error)) *stream {
 	return &stream{policy: p, out: out, complain: complain, maxHeld: maxHeld, ids: map[string]bool{}}
 }
 
-// take reads a line and writes all that it makes ready.
-func (s *stream) take(line *record.Line) {
-	switch kind := line.Type(); {
-	case kind == record.TypeHost:
+// take takes a line and writes all that it makes ready.
+func (s *stream) take(it *item) {
+	switch {
+	case it.kind == record.TypeHost:
 		s.end()
-		s.begin(line)
-		s.write(line)
-	case kind == record.TypeContainer:
-		s.takeContainer(line)
+		s.begin(it)
+		s.write(&it.line)
+	case it.kind == record.TypeContainer:
+		s.takeContainer(it)
 	case len(s.held) > 0:
-		s.hold(line, held{})
+		s.hold(it)
 	default:
-		s.write(line)
+		s.write(&it.line)
 	}
 }
 
 // begin starts the snapshot of a host line.
-func (s *stream) begin(line *record.Line) {
-	again := s.isOf(line)
-	s.host, s.snapshot = line.Get("host").Str, line.Get("snapshot").Str
-	s.totalKB = line.Get("total_memory_kb").Num
-	s.limitKB = s.policy.highMemory.kb(s.totalKB)
-	containers := line.Get("containers")
-	s.announced = int(min(containers.Num, 1e9))
+func (s *stream) begin(it *item) {
+	again := s.isOf(it)
+	s.host, s.snapshot, s.announced = it.host, it.snapshot, it.announced
+	s.totalKB, s.limitKB = it.totalKB, s.policy.highMemory.kb(it.totalKB)
 	s.shut = ""
 	switch {
 	case s.snapshot == "":
 		s.shut = "a snapshot without a name"
 	case again:
 		s.shut = "a snapshot with more than one beginning"
-	case containers.Type != gjson.Number || float64(s.announced) != containers.Num:
+	case s.announced < 0:
 		s.shut = "a snapshot that does not say how many containers it has"
 	case s.announced == 0:
 		s.shut = "a snapshot that was announced with 0 containers"
@@ -85,26 +73,23 @@ func (s *stream) begin(line *record.Line) {
 }
 
 // isOf tells whether the line is of the snapshot at hand.
-func (s *stream) isOf(line *record.Line) bool {
-	return line.Get("snapshot").Str == s.snapshot && line.Get("host").Str == s.host
-}
+func (s *stream) isOf(it *item) bool { return it.snapshot == s.snapshot && it.host == s.host }
 
-func (s *stream) takeContainer(line *record.Line) {
-	if !s.isOf(line) {
+func (s *stream) takeContainer(it *item) {
+	if !s.isOf(it) {
 		s.end()
-		s.host, s.snapshot = line.Get("host").Str, line.Get("snapshot").Str
+		s.host, s.snapshot = it.host, it.snapshot
 		s.totalKB, s.limitKB = 0, s.policy.highMemory.kb(0)
 		s.shut = "a snapshot without a host line"
 	}
-	c := readContainer(line, s.policy.byTime())
-	c.measure(&s.policy, s.limitKB)
+	it.container.measure(&s.policy, s.limitKB)
 	if s.shut != "" {
-		s.writeContainer(line, &c, nil)
+		s.writeContainer(it, nil)
 		return
 	}
-	twice := s.ids[c.id]
-	s.ids[c.id] = true
-	s.hold(line, held{isContainer: true, container: c})
+	twice := s.ids[it.container.id]
+	s.ids[it.container.id] = true
+	s.hold(it)
 	switch {
 	case s.shut != "":
 	case twice:
@@ -115,10 +100,9 @@ func (s *stream) takeContainer(line *record.Line) {
 }
 
 // hold keeps a line until its snapshot is whole, or until that takes too much.
-func (s *stream) hold(line *record.Line, h held) {
-	h.line = line.Keep()
-	s.held = append(s.held, h)
-	s.size += len(h.line.Text()) + int(unsafe.Sizeof(h))
+func (s *stream) hold(it *item) {
+	s.held = append(s.held, *it)
+	s.size += len(it.line.Text()) + int(unsafe.Sizeof(*it))
 	if s.size > s.maxHeld {
 		s.complain(fmt.Errorf("snapshot %q on %q takes more than %d MiB until it is whole: its containers are kept",
 			s.snapshot, s.host, s.maxHeld>>20))
@@ -130,7 +114,7 @@ func (s *stream) hold(line *record.Line, h held) {
 func (s *stream) decide() {
 	var containers []*container
 	for i := range s.held {
-		if s.held[i].isContainer {
+		if s.held[i].kind == record.TypeContainer {
 			containers = append(containers, &s.held[i].container)
 		}
 	}
@@ -154,11 +138,10 @@ func (s *stream) release(why string) {
 
 func (s *stream) writeHeld(count map[string]int) {
 	for i := range s.held {
-		h := &s.held[i]
-		if h.isContainer {
-			s.writeContainer(&h.line, &h.container, count)
+		if it := &s.held[i]; it.kind == record.TypeContainer {
+			s.writeContainer(it, count)
 		} else {
-			s.write(&h.line)
+			s.write(&it.line)
 		}
 	}
 	s.held, s.size = s.held[:0], 0
@@ -167,8 +150,8 @@ func (s *stream) writeHeld(count map[string]int) {
 
 // writeContainer writes the verdict. count says how many of each class take
 // part, nil that none does.
-func (s *stream) writeContainer(line *record.Line, c *container, count map[string]int) {
-	p := &s.policy
+func (s *stream) writeContainer(it *item, count map[string]int) {
+	p, c := &s.policy, &it.container
 	verdict, place := record.VerdictKeep, "null"
 	reason := c.appendMeasure(append(s.reason[:0], '"'), p, s.totalKB)
 	switch {
@@ -197,10 +180,10 @@ func (s *stream) writeContainer(line *record.Line, c *container, count map[strin
 	s.reason = append(reason, '"')
 	class := "null"
 	if c.class != "" {
-		class = strconv.Quote(c.class)
+		class = `"` + c.class + `"`
 	}
-	s.write(line,
-		record.Raw("class", class), record.Raw("verdict", strconv.Quote(verdict)),
+	s.write(&it.line,
+		record.Raw("class", class), record.Raw("verdict", `"`+verdict+`"`),
 		record.Raw("reason", string(s.reason)), record.Raw("rank", place))
 }
 

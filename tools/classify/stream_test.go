@@ -261,7 +261,8 @@ func TestHeldIsBounded(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.take(line)
+		it := readItem(line, false)
+		s.take(&it)
 		if s.size > s.maxHeld {
 			t.Fatalf("holds %d bytes", s.size)
 		}

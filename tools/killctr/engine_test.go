@@ -36,10 +36,11 @@ type engine struct {
 	stop    func(*engine, http.ResponseWriter, *http.Request)
 	remove  int // the status of a removal
 	stops   atomic.Int32
+	stopped sync.Map // ids that no longer run, whatever exit says
 }
 
 // newEngine makes one whose containers may be killed, and stop at once.
-func newEngine(t *testing.T) *engine {
+func newEngine(t testing.TB) *engine {
 	e := &engine{labels: `{"winnow.managed":"true"}`, started: time.Now().Add(-time.Hour), exit: -1, remove: 204}
 	e.stop = func(e *engine, w http.ResponseWriter, _ *http.Request) { e.exited(143); w.WriteHeader(204) }
 	mux := http.NewServeMux()
@@ -76,8 +77,9 @@ func (e *engine) exited(code int) {
 func (e *engine) inspect(w http.ResponseWriter, r *http.Request) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	_, stopped := e.stopped.Load(r.PathValue("id"))
 	fmt.Fprintf(w, `{"Id":%q,"State":{"Running":%v,"ExitCode":%d,"StartedAt":%q},"Config":{"Labels":%s}}`,
-		r.PathValue("id"), e.exit < 0, max(e.exit, 0), e.started.Format(time.RFC3339Nano), e.labels)
+		r.PathValue("id"), e.exit < 0 && !stopped, max(e.exit, 0), e.started.Format(time.RFC3339Nano), e.labels)
 }
 
 // condemned is the line of a container that is to be killed, sampled that long

@@ -24,7 +24,7 @@ func TestBadLines(t *testing.T)  { filtertest.BadLines(t, run) }
 func TestGoodLines(t *testing.T) { filtertest.GoodLines(t, run) }
 
 // engine answers as Docker does, with list for the running containers.
-func engine(t *testing.T, list http.HandlerFunc) {
+func engine(t testing.TB, list http.HandlerFunc) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/_ping", func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("API-Version", "1.41") })
 	mux.HandleFunc("/v1.41/containers/json", list)
