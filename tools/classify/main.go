@@ -51,11 +51,10 @@ func run(_ context.Context, args []string, stdin io.Reader, stdout, stderr io.Wr
 	s := newStream(p, out, t.Complain)
 	items := readItems(stdin, p.byTime())
 	defer close(items.stop)
+	var failed error // of stdin
 	for batch := range items.batches {
 		for i := range batch {
-			if err := take(s, &batch[i], t.Complain); err != nil {
-				return err
-			}
+			failed = take(s, &batch[i], t.Complain)
 		}
 		if len(items.batches) == 0 { // the input may pause
 			if err := out.Flush(); err != nil {
@@ -68,10 +67,11 @@ func run(_ context.Context, args []string, stdin io.Reader, stdout, stderr io.Wr
 		}
 	}
 	s.end()
-	return t.Done(out.Flush())
+	return t.Done(errors.Join(failed, out.Flush()))
 }
 
-// take hands a line to s. A bad one is a complaint, any other error the end.
+// take hands a line to s. A bad one is a complaint; any other error is stdin's,
+// and the last item.
 func take(s *stream, it *item, complain func(error)) error {
 	var bad *record.LineError
 	switch {

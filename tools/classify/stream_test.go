@@ -3,10 +3,12 @@ package main
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
 	"testing"
+	"testing/iotest"
 
 	"winnow/tools/internal/filtertest"
 	"winnow/tools/internal/record"
@@ -274,6 +276,20 @@ func TestHeldIsBounded(t *testing.T) {
 	}
 	if !strings.Contains(said.String(), `snapshot "s" on "h" takes more than 0 MiB`) {
 		t.Errorf("said %q", said.String())
+	}
+}
+
+// What was read before the input fails is judged and passed on.
+func TestInputFails(t *testing.T) {
+	broken := io.MultiReader(strings.NewReader(host("s", 1)+idle("s", 1)+host("t", 2)+idle("t", 1)), iotest.ErrReader(io.ErrClosedPipe))
+	var stdout strings.Builder
+	err := run(t.Context(), []string{"--keep-low", "0"}, broken, &stdout, io.Discard)
+	if !errors.Is(err, io.ErrClosedPipe) {
+		t.Errorf("ended with %v", err)
+	}
+	got := containers(t, stdout.String())
+	if len(got) != 2 || got[0].Verdict != record.VerdictKill || got[1].Verdict != record.VerdictKeep {
+		t.Errorf("got %s", stdout.String())
 	}
 }
 
