@@ -39,13 +39,15 @@ func TestScripts(t *testing.T) {
 		t.Fatal(err)
 	}
 	testscript.RunT(serial{t}, testscript.Params{
-		Dir: "testdata",
+		Dir:      "testdata",
+		Deadline: time.Now().Add(8 * time.Minute), // then what runs in the background is ended too
 		Setup: func(env *testscript.Env) error {
 			state := filepath.Join(env.WorkDir, "state")
 			env.Vars = append(env.Vars,
 				"SCRIPTS="+dir,
 				"PATH="+dir+":"+filepath.Join(dir, "../bin")+":"+os.Getenv("PATH"),
 				"HOME="+env.WorkDir,
+				"DOCKER_HOST="+os.Getenv("DOCKER_HOST"),
 				"WINNOW_NAME="+name,
 				"WINNOW_STATE="+state,
 				"WINNOW_PORT="+freePort(t),

@@ -332,6 +332,8 @@ func (d *daemon) start() {
 		"--pidfile", filepath.Join(d.dir, "pid"), "-H", "unix://"+filepath.Join(d.dir, "s"),
 		"--bridge=none", "--iptables=false", "--ip6tables=false", "--live-restore")
 	d.cmd.Stdout, d.cmd.Stderr = d.said, d.said
+	// In the host's network namespace it would take the host's docker0 away.
+	d.cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
 	if err := d.cmd.Start(); err != nil {
 		d.t.Fatal(err)
 	}
