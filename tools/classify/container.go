@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"math"
 	"slices"
 	"strconv"
@@ -114,10 +113,9 @@ func rank(containers []*container, p *policy) map[string]int {
 }
 
 // appendMeasure appends the figures to a reason, such as
-// `low: cpu 1.2 % of a core (high from 50 %), memory 12.0 MiB, 0.1 % of the host (high from 10 %)`.
+// `cpu 1.2 % of a core (high from 50 %), memory 12.0 MiB, 0.1 % of the host (high from 10 %)`.
 func (c *container) appendMeasure(dst []byte, p *policy, totalKB float64) []byte {
-	dst = append(dst, cmp.Or(c.class, "class not known")...)
-	dst = append(appendFigure(append(dst, ": cpu "...), c.cpu), " % of a core (high from "...)
+	dst = append(appendFigure(append(dst, "cpu "...), c.cpu), " % of a core (high from "...)
 	dst = append(append(dst, p.highCPUText...), "), memory "...)
 	dst = append(appendFigure(dst, c.memoryKB/1024), " MiB"...)
 	if totalKB > 0 {

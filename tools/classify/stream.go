@@ -126,7 +126,7 @@ func (s *stream) decide() {
 // end gives up waiting for the rest of the snapshot.
 func (s *stream) end() {
 	if len(s.held) > 0 {
-		s.release(fmt.Sprintf("an unfinished snapshot: %d of %d containers", len(s.ids), s.announced))
+		s.release(fmt.Sprintf("an unfinished snapshot, %d of %d containers", len(s.ids), s.announced))
 	}
 }
 
@@ -153,7 +153,7 @@ func (s *stream) writeHeld(count map[string]int) {
 func (s *stream) writeContainer(it *item, count map[string]int) {
 	p, c := &s.policy, &it.container
 	verdict, place := record.VerdictKeep, "null"
-	reason := c.appendMeasure(append(s.reason[:0], '"'), p, s.totalKB)
+	reason := append(s.reason[:0], '"')
 	switch {
 	case c.rank > 0:
 		keep := p.keep(c.class)
@@ -161,22 +161,18 @@ func (s *stream) writeContainer(it *item, count map[string]int) {
 			verdict = record.VerdictKill
 		}
 		place = strconv.Itoa(c.rank)
-		reason = append(reason, "; rank "...)
-		reason = append(reason, place...)
-		reason = append(reason, " of "...)
-		reason = strconv.AppendInt(reason, int64(count[c.class]), 10)
-		reason = append(reason, ' ')
-		reason = append(reason, c.class...)
-		reason = append(reason, ", the "...)
-		reason = append(reason, p.victims...)
-		reason = append(reason, " go first, "...)
-		reason = strconv.AppendInt(reason, int64(keep), 10)
+		reason = append(append(reason, "rank "...), place...)
+		reason = strconv.AppendInt(append(reason, " of "...), int64(count[c.class]), 10)
+		reason = append(append(reason, ' '), c.class...)
+		reason = append(append(reason, ", the "...), p.victims...)
+		reason = strconv.AppendInt(append(reason, " go first, "...), int64(keep), 10)
 		reason = append(reason, " kept"...)
 	case count == nil:
-		reason = append(append(reason, "; kept: part of "...), s.shut...)
+		reason = append(append(reason, "kept, part of "...), s.shut...)
 	default:
-		reason = append(append(reason, "; kept: "...), c.exempt(p)...)
+		reason = append(append(reason, "kept, "...), c.exempt(p)...)
 	}
+	reason = c.appendMeasure(append(reason, ": "...), p, s.totalKB)
 	s.reason = append(reason, '"')
 	class := "null"
 	if c.class != "" {

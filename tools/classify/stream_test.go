@@ -76,13 +76,13 @@ func TestClass(t *testing.T) {
 		args                []string
 		class, verdict, why string
 	}{
-		{"low", 49.9, 99999, nil, "low", "kill", "low: cpu 49.9 % of a core (high from 50 %), memory 97.6 MiB, 9.9 % of the host (high from 10 %); rank 1 of 1 low, the heaviest go first, 0 kept"},
-		{"high by cpu", 50, 0, nil, "high", "kill", "high: cpu 50.0 %"},
+		{"low", 49.9, 99999, nil, "low", "kill", "rank 1 of 1 low, the heaviest go first, 0 kept: cpu 49.9 % of a core (high from 50 %), memory 97.6 MiB, 9.9 % of the host (high from 10 %)"},
+		{"high by cpu", 50, 0, nil, "high", "kill", "0 kept: cpu 50.0 %"},
 		{"high by memory", 0, 100000, nil, "high", "kill", "10.0 % of the host"},
 		{"several cores", 350.5, 0, []string{"--high-cpu", "400"}, "low", "kill", "cpu 350.5 % of a core (high from 400 %)"},
 		{"a size", 0, 131072, []string{"--high-memory", "128MB"}, "high", "kill", "memory 128.0 MiB, 13.1 % of the host (high from 128.0 MiB)"},
 		{"below a size", 0, 131071, []string{"--high-memory", "128MB"}, "low", "kill", "memory 127.9 MiB"},
-		{"no rate yet", "null", 10, nil, "", "keep", "class not known: cpu ? % of a core (high from 50 %), memory 0.0 MiB, 0.0 % of the host (high from 10 %); kept: too new, it has no cpu rate yet"},
+		{"no rate yet", "null", 10, nil, "", "keep", "kept, too new, it has no cpu rate yet: cpu ? % of a core (high from 50 %), memory 0.0 MiB, 0.0 % of the host (high from 10 %)"},
 		{"no rate yet, much memory", "null", 900000, nil, "high", "keep", "too new"},
 		{"memory unknown", 10, "null", nil, "", "keep", "its share of the memory is not known"},
 		{"memory unknown, much cpu", 90, "null", nil, "high", "keep", "its share of the memory is not known"},
@@ -198,7 +198,7 @@ func TestUnfinishedSnapshots(t *testing.T) {
 	}{
 		{"whole", host("s", 5) + idles("s", 1, 5), "", 5},
 		{"two whole ones", host("s", 2) + idles("s", 1, 2) + host("s2", 1) + idles("s2", 1, 1), "", 3},
-		{"end of input", host("s", 5) + idles("s", 1, 3), "kept: part of an unfinished snapshot: 3 of 5 containers", 0},
+		{"end of input", host("s", 5) + idles("s", 1, 3), "kept, part of an unfinished snapshot, 3 of 5 containers", 0},
 		{"next host line", host("s", 5) + idles("s", 1, 3) + host("s2", 1) + idles("s2", 1, 1), "3 of 5 containers", 1},
 		{"another snapshot", host("s", 3) + idles("s", 1, 2) + idle("s2", 9) + idle("s", 3), "without a host line", 0},
 		{"another host", host("s", 3) + idles("s", 1, 2) + elsewhere + idle("s", 3), "without a host line", 0},
