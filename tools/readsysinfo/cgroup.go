@@ -67,6 +67,9 @@ func findCgroups(proc procfs) (*cgroups, error) {
 }
 
 func (g *cgroups) close() {
+	if g == nil {
+		return
+	}
 	g.memory.close()
 	g.cpu.close()
 }

@@ -76,7 +76,7 @@ func newDocker(t *testing.T) docker {
 func (d docker) start(name string, args ...string) (id string) {
 	d.Helper()
 	config := &dockercontainer.Config{Image: d.image, Entrypoint: append([]string{"/load"}, args...)}
-	made, err := d.api.ContainerCreate(d.Context(), config, nil, nil, nil, fmt.Sprintf("wtest-readsysinfo-%d-%s", os.Getpid(), name))
+	made, err := d.api.ContainerCreate(d.Context(), config, &dockercontainer.HostConfig{NetworkMode: "none"}, nil, nil, fmt.Sprintf("wtest-readsysinfo-%d-%s", os.Getpid(), name))
 	if err != nil {
 		d.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,8 @@ import (
 	"strings"
 
 	"github.com/tidwall/gjson"
+
+	"winnow/tools/internal/record"
 )
 
 const (
@@ -53,61 +56,39 @@ func readBounded(path string, limit int64) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// parseDocument reads a whole document of either kind. Unknown members are
-// passed over.
-func parseDocument(text []byte) (*document, error) {
+// parseDocument reads a whole document of either kind, and keeps the processes
+// where that is asked. Unknown members are passed over.
+func parseDocument(text []byte, keep bool) (*document, error) {
 	end, err := objectEnd(text)
 	if err != nil {
 		return nil, err
 	}
-	object := string(text[:end])
-	if !gjson.Valid(object) {
+	if !gjson.ValidBytes(text[:end]) {
 		return nil, errors.New("not valid JSON")
 	}
-	var d document
-	var format uint64
-	var containers, shims gjson.Result
-	err = each(gjson.Parse(object), func(name string, v gjson.Result) (err error) {
-		switch name {
-		case "format":
-			format, err = number(v)
-		case "boottime_ns":
-			var ns uint64
-			ns, err = number(v)
-			d.boottimeNS = int64(ns)
-		case "total_memory_kb":
-			d.memory.total, err = number(v)
-		case "free_memory_kb":
-			d.memory.free, err = number(v)
-		case "available_memory_kb":
-			d.memory.available, err = number(v)
-		case "containers":
-			containers, err = v, want(v.IsArray(), "an array")
-		case "processes":
-			shims, err = v, want(v.IsArray(), "an array")
-		}
-		return err
-	})
-	if err != nil {
-		return nil, err
+	var top fields
+	top.read(gjson.ParseBytes(text[:end]))
+	d := &document{
+		boottimeNS: int64(top.number("boottime_ns")),
+		memory:     memory{top.number("total_memory_kb"), top.number("free_memory_kb"), top.number("available_memory_kb")},
 	}
-	if d.memory.total == 0 || d.memory.free > d.memory.total {
-		return nil, errors.New("has no total_memory_kb that is more than its free_memory_kb")
-	}
+	format, containers, shims := top.number("format"), top.get("containers"), top.get("processes")
 	switch {
-	case containers.Exists() && format == 1:
+	case top.err != nil:
+		return nil, top.err
+	case d.memory.total == 0 || d.memory.free > d.memory.total:
+		return nil, errors.New("has no total_memory_kb that is more than its free_memory_kb")
+	case containers.IsArray() && format == 1:
 		if len(bytes.Trim(text[end:], " \t\r\n\x00")) > 0 {
 			return nil, errors.New("goes on after its end")
 		}
-		err = d.addContainers(containers)
+		return d, d.addContainers(containers, keep)
 	case containers.Exists():
-		return nil, fmt.Errorf("of format %d, and only format 1 is known", format)
-	case shims.Exists(): // some of those modules leave rubbish after the end
-		err = d.addShims(shims)
-	default:
-		return nil, errors.New("has neither containers nor processes")
+		return nil, errors.New("is not of the format 1, which is the only one known")
+	case shims.IsArray(): // some of those modules leave rubbish after the end
+		return d, d.addShims(shims, keep)
 	}
-	return &d, err
+	return nil, errors.New("has neither a list of containers nor one of processes")
 }
 
 // objectEnd finds where the object that text begins with ends.
@@ -133,67 +114,52 @@ func objectEnd(text []byte) (int, error) {
 	return 0, errors.New("ends before its end: it may be torn")
 }
 
-func (d *document) addContainers(list gjson.Result) error {
+func (d *document) addContainers(list gjson.Result, keep bool) (err error) {
 	seen := make(map[string]bool)
-	return each(list, func(_ string, v gjson.Result) error {
-		c := documentContainer{container: container{atNS: d.boottimeNS}}
-		if err := each(v, c.member); err != nil {
-			return fmt.Errorf("container %q: %w", c.id, err)
+	var f, in fields
+	list.ForEach(func(_, v gjson.Result) bool {
+		f.read(v)
+		c := documentContainer{container: container{id: f.get("id").String(), atNS: d.boottimeNS}}
+		f.get("processes").ForEach(func(_, v gjson.Result) bool {
+			p, _ := in.process(v)
+			c.add(p, keep)
+			return true
+		})
+		c.count, c.rssKB, c.vszKB = int(f.number("process_count")), f.number("rss_kb"), f.number("vsz_kb")
+		if c.memoryKnown = f.get("memory_kb").Type != gjson.Null; c.memoryKnown {
+			c.memoryKB = f.number("memory_kb")
 		}
-		if !isID(c.id) || seen[c.id] {
-			return fmt.Errorf("container %q: not an id of its own", c.id)
+		if c.cpuKnown = f.get("cpu_ns").Type != gjson.Null; c.cpuKnown {
+			c.cpuNS = f.number("cpu_ns")
+		}
+		switch bad := cmp.Or(f.err, in.err); {
+		case bad != nil:
+			err = fmt.Errorf("container %q: %w", cut(c.id, 64), bad)
+		case !isID(c.id) || seen[c.id]:
+			err = fmt.Errorf("container %q: not an id of its own", cut(c.id, 64))
 		}
 		seen[c.id] = true
 		d.containers = append(d.containers, c)
-		return nil
+		return err == nil
 	})
-}
-
-func (c *documentContainer) member(name string, v gjson.Result) (err error) {
-	switch name {
-	case "id":
-		c.id = v.String()
-	case "memory_kb":
-		if c.memoryKnown = v.Type != gjson.Null; c.memoryKnown {
-			c.memoryKB, err = number(v)
-		}
-	case "cpu_ns":
-		if c.cpuKnown = v.Type != gjson.Null; c.cpuKnown {
-			c.cpuNS, err = number(v)
-		}
-	case "processes":
-		var sum container
-		err = each(v, func(_ string, v gjson.Result) error {
-			p, _, err := documentProcess(v)
-			sum.add(p, true)
-			return err
-		})
-		c.first, c.processes = sum.first, sum.processes
-	case "process_count":
-		var n uint64
-		n, err = number(v)
-		c.count = int(n)
-	case "rss_kb":
-		c.rssKB, err = number(v)
-	case "vsz_kb":
-		c.vszKB, err = number(v)
-	}
 	return err
 }
 
 // addShims takes a document that lists the runtime's shim of each container.
 // The id is among the shim's arguments; what was measured is the shim itself.
-func (d *document) addShims(list gjson.Result) error {
+func (d *document) addShims(list gjson.Result, keep bool) (err error) {
 	d.shims = true
 	d.memory.available = max(d.memory.available, d.memory.free)
 	index := make(map[string]int)
-	return each(list, func(_ string, v gjson.Result) error {
-		p, id, err := documentProcess(v)
-		if err != nil {
-			return fmt.Errorf("process %d: %w", p.pid, err)
+	var f fields
+	list.ForEach(func(_, v gjson.Result) bool {
+		p, id := f.process(v)
+		if f.err != nil {
+			err = fmt.Errorf("process %d: %w", p.pid, f.err)
+			return false
 		}
 		if id == "" {
-			return nil
+			return true
 		}
 		i, ok := index[id]
 		if !ok {
@@ -202,44 +168,65 @@ func (d *document) addShims(list gjson.Result) error {
 			d.containers = append(d.containers, documentContainer{container: container{id: id}})
 		}
 		c := &d.containers[i]
-		c.add(p, true)
+		c.add(p, keep)
 		c.memoryKB += p.rssKB
 		c.cpuNS += p.cpuNS
-		return nil
+		return true
+	})
+	return err
+}
+
+// fields is the members of the object read last, and the first error of all.
+type fields struct {
+	members []record.Member
+	err     error
+}
+
+func (f *fields) read(object gjson.Result) {
+	f.members = f.members[:0]
+	object.ForEach(func(name, value gjson.Result) bool {
+		f.members = append(f.members, record.Member{Name: name.Str, Value: value})
+		return true
 	})
 }
 
-// documentProcess reads a process of either kind of document; id is the
-// container's where the process is a shim.
-func documentProcess(v gjson.Result) (p process, id string, err error) {
-	err = each(v, func(name string, v gjson.Result) (err error) {
-		switch name {
-		case "pid":
-			var n uint64
-			n, err = number(v)
-			p.pid = int(n)
-		case "name":
-			p.name = cut(v.String(), 256)
-		case "state":
-			p.state = cut(v.String(), 1)
-		case "cmdline", "Cmdline":
-			p.cmdline = strings.TrimRight(cut(v.String(), maxCmdline), " ")
-		case "start_ns":
-			p.startNS, err = number(v)
-		case "vsz_kb":
-			p.vszKB, err = number(v)
-		case "rss_kb":
-			p.rssKB, err = number(v)
-		case "cpu_ns", "Cpu_Utilizado":
-			p.cpuNS, err = number(v)
+func (f *fields) get(name string) gjson.Result {
+	for i := range f.members {
+		if f.members[i].Name == name {
+			return f.members[i].Value
 		}
-		return err
-	})
-	arguments := strings.Fields(p.cmdline)
-	if i := slices.Index(arguments, "-id"); i >= 0 && i+1 < len(arguments) && isID(arguments[i+1]) {
-		id = arguments[i+1]
 	}
-	return p, id, err
+	return gjson.Result{}
+}
+
+// number is a member, 0 where there is none.
+func (f *fields) number(name string) uint64 {
+	v := f.get(name)
+	if !v.Exists() {
+		return 0
+	}
+	n, err := strconv.ParseUint(v.Raw, 10, 63)
+	if err != nil && f.err == nil {
+		f.err = fmt.Errorf("%s: not a whole number", name)
+	}
+	return n
+}
+
+// process reads a process of either kind of document; id is the container's
+// where the process is a shim.
+func (f *fields) process(v gjson.Result) (p process, id string) {
+	f.read(v)
+	p = process{
+		pid: int(f.number("pid")), name: cut(f.get("name").String(), 256), state: cut(f.get("state").String(), 1),
+		cmdline: strings.TrimRight(cut(f.get("cmdline").String()+f.get("Cmdline").String(), maxCmdline), " "),
+		startNS: f.number("start_ns"), cpuNS: f.number("cpu_ns") + f.number("Cpu_Utilizado"),
+		vszKB: f.number("vsz_kb"), rssKB: f.number("rss_kb"),
+	}
+	_, rest, _ := strings.Cut(p.cmdline, " -id ")
+	if id, _, _ = strings.Cut(rest, " "); !isID(id) {
+		id = ""
+	}
+	return p, id
 }
 
 // complete takes from the cgroup files what the document leaves to them, and
@@ -261,19 +248,22 @@ func (d *document) complete(proc procfs) ([]container, error) {
 			if err != nil && !d.shims {
 				return nil, err
 			}
-			if err == nil {
-				defer files.close()
-			}
+			defer files.close()
 		}
-		path, ok := paths[c.id]
-		if ok {
-			err := c.take(files, &r, path)
-			if err != nil && !gone(err) {
+		now, running := container{}, false
+		if path, ok := paths[c.id]; ok {
+			var err error
+			if now, running, err = files.measure(&r, cgroup{c.id, path}, false); err != nil {
 				return nil, fmt.Errorf("container %s: %w", c.id, err)
 			}
-			ok = err == nil
 		}
-		if ok || d.shims {
+		if running && !c.memoryKnown {
+			c.memoryKB = now.memoryKB
+		}
+		if running && !c.cpuKnown {
+			c.cpuNS, c.atNS = now.cpuNS, now.atNS
+		}
+		if running || d.shims {
 			done = append(done, c.container)
 		}
 	}
@@ -281,27 +271,7 @@ func (d *document) complete(proc procfs) ([]container, error) {
 	return done, nil
 }
 
-// take takes what is not known from the cgroup at path.
-func (c *documentContainer) take(files *cgroups, r *reader, path string) error {
-	at, err := files.memory.open(path)
-	if err != nil {
-		return err
-	}
-	defer at.close()
-	memoryKB, cpuNS, atNS, err := files.usage(r, at, path)
-	if err != nil {
-		return err
-	}
-	if !c.memoryKnown {
-		c.memoryKB = memoryKB
-	}
-	if !c.cpuKnown {
-		c.cpuNS, c.atNS = cpuNS, atNS
-	}
-	return nil
-}
-
-// cgroupsByID finds the containers' cgroups; the map is never nil.
+// cgroupsByID finds the paths of the containers' cgroups; the map is never nil.
 func cgroupsByID(proc procfs) (*cgroups, map[string]string, error) {
 	paths := make(map[string]string)
 	files, err := findCgroups(proc)
@@ -309,38 +279,10 @@ func cgroupsByID(proc procfs) (*cgroups, map[string]string, error) {
 		return nil, paths, err
 	}
 	found, err := files.find()
-	if err != nil {
-		files.close()
-		return nil, paths, err
-	}
 	for _, cg := range found {
 		paths[cg.id] = cg.path
 	}
-	return files, paths, nil
-}
-
-// each calls f for the members of an object or the items of an array, until
-// it fails. The error names the member.
-func each(v gjson.Result, f func(name string, v gjson.Result) error) (err error) {
-	v.ForEach(func(name, v gjson.Result) bool {
-		if err = f(name.Str, v); err != nil && name.Str != "" {
-			err = fmt.Errorf("%s: %w", name.Str, err)
-		}
-		return err == nil
-	})
-	return err
-}
-
-func number(v gjson.Result) (uint64, error) {
-	n, err := strconv.ParseUint(v.Raw, 10, 63)
-	return n, want(err == nil, "a whole number")
-}
-
-func want(ok bool, what string) error {
-	if ok {
-		return nil
-	}
-	return fmt.Errorf("not %s", what)
+	return files, paths, err
 }
 
 func cut(s string, limit int) string { return s[:min(len(s), limit)] }

@@ -80,6 +80,7 @@ func TestModuleOnCgroup1(t *testing.T) {
 	tr.mount("cgroup", "cpuacct", "cpuacct")
 	tr.mount("cgroup", "memory", "memory")
 	tr.v1("memory", "cpuacct", "/docker/"+idA, 10)
+	tr.process(10, "web", "S", 1, 500, "web\x00")
 	document := strings.Replace(moduleDocument(boottime(), 3e9), `"memory_kb":6000,"cpu_ns":3000000000`, `"memory_kb":null,"cpu_ns":null`, 1)
 	document = strings.Replace(document, `"memory_kb":0,"cpu_ns":0`, `"memory_kb":null,"cpu_ns":null`, 1)
 	tr.write("proc/sysinfo_winnow", document)
@@ -120,6 +121,7 @@ func TestShims(t *testing.T) {
 	tr := newTree(t)
 	tr.cgroup2()
 	tr.v2("/docker/"+shimID, 10)
+	tr.process(10, "web", "S", 1, 500, "web\x00")
 	published, err := os.ReadFile("testdata/shims.json")
 	if err != nil {
 		t.Fatal(err)
@@ -171,15 +173,15 @@ func TestBadDocuments(t *testing.T) {
 		{"an empty object", "{}", "has no total_memory_kb"},
 		{"another's", `{"total_memory_kb":5,"free_memory_kb":1}`, "has neither"},
 		{"more free than there is", `{"total_memory_kb":5,"free_memory_kb":6}`, "has no total_memory_kb"},
-		{"a later format", strings.Replace(good, `"format":1`, `"format":2`, 1), "only format 1"},
+		{"a later format", strings.Replace(good, `"format":1`, `"format":2`, 1), "not of the format 1"},
 		{"goes on", good + "{}", "goes on"},
 		{"deep", strings.Repeat("[", 1<<20), "nests deeper"},
 		{"text for a number", strings.Replace(good, `"total_memory_kb":1000000`, `"total_memory_kb":"1000000"`, 1), "total_memory_kb: not a whole number"},
-		{"negative", strings.Replace(good, `"pid":10`, `"pid":-10`, 1), "container \"" + idA + "\": processes: pid: not a whole number"},
+		{"negative", strings.Replace(good, `"pid":10`, `"pid":-10`, 1), "container \"" + idA + "\": pid: not a whole number"},
 		{"broken number", strings.Replace(good, `"rss_kb":500`, `"rss_kb":500.5`, 1), "rss_kb: not a whole number"},
 		{"not an id", strings.Replace(good, idA, "../../etc", 1), "not an id"},
 		{"an id twice", strings.Replace(good, idA, idB, 1), "not an id of its own"},
-		{"containers no array", `{"format":1,"total_memory_kb":5,"containers":{}}`, "containers: not an array"},
+		{"containers no array", `{"format":1,"total_memory_kb":5,"containers":{}}`, "not of the format 1"},
 		{"a shim's bad pid", `{"total_memory_kb":5,"processes":[{"pid":"x"}]}`, "pid: not a whole number"},
 	}
 	for _, test := range tests {
@@ -197,11 +199,11 @@ func TestBadDocuments(t *testing.T) {
 func TestTornDocument(t *testing.T) {
 	whole := strings.TrimSpace(moduleDocument(5, 3e9))
 	for end := range whole {
-		if d, err := parseDocument([]byte(whole[:end])); err == nil {
+		if d, err := parseDocument([]byte(whole[:end]), true); err == nil {
 			t.Fatalf("took the first %d bytes as %+v", end, d)
 		}
 	}
-	if _, err := parseDocument([]byte(whole)); err != nil {
+	if _, err := parseDocument([]byte(whole), true); err != nil {
 		t.Error(err)
 	}
 }
@@ -234,7 +236,7 @@ func FuzzParseDocument(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
-		d, err := parseDocument(text)
+		d, err := parseDocument(text, true)
 		if err != nil {
 			return
 		}

@@ -5,17 +5,11 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
-	"path/filepath"
-	"strings"
-	"time"
 
 	"winnow/tools/internal/cli"
-	"winnow/tools/internal/record"
 )
 
 const summary = `
@@ -40,9 +34,6 @@ samples are taken half a second apart; of a PATH only one is, and the rates are
 null.
 `
 
-// gap is between the two samples that are taken where there is no state.
-const gap = 500 * time.Millisecond
-
 func main() { cli.Main("readsysinfo", run) }
 
 func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writer) error {
@@ -62,26 +53,20 @@ func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writ
 		return err
 	}
 	defer at.close()
-	proc := procfs{at}
-	src, err := open(*from, proc, *processes, t)
+	src, err := open(*from, procfs{at}, *processes, t)
 	if err != nil {
 		return err
 	}
-	defer src.close()
+	defer src.cgroups.close()
 	host, err := os.Hostname()
 	if err != nil {
 		return err
 	}
-	bootID, err := (&reader{}).read(proc.dir, "sys/kernel/random/boot_id", noLimit)
+	now, before, err := src.sample(ctx, *statePath)
 	if err != nil {
 		return err
 	}
-	m := meter{src, strings.TrimSpace(string(bootID)), *statePath, t}
-	now, before, err := m.sample(ctx)
-	if err != nil {
-		return err
-	}
-	p := printer{proc, host, *processes, src.document == ""}
+	p := printer{src.proc, host, *processes, src.document == ""}
 	if err := p.print(stdout, now, before); err != nil {
 		return err
 	}
@@ -89,177 +74,9 @@ func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writ
 		t.Complain(err)
 	}
 	if *statePath != "" {
-		if err := newState(m.bootID, src.key(), now).write(*statePath); err != nil {
+		if err := src.counters(now).write(*statePath); err != nil {
 			t.Complain(fmt.Errorf("state not kept: %w", err))
 		}
 	}
 	return t.Done(nil)
-}
-
-// source is where samples are taken: the cgroup files, or a document.
-type source struct {
-	proc      procfs
-	processes bool
-
-	cgroups  *cgroups // nil for a document
-	document string   // its path
-	module   bool     // it is the module's, made anew at each read
-}
-
-// open finds the source that was asked for.
-func open(from string, proc procfs, processes bool, t *cli.Tool) (*source, error) {
-	src := &source{proc: proc, processes: processes}
-	modulePath := filepath.Join(proc.path, "sysinfo_winnow")
-	switch from {
-	case "module":
-		src.document, src.module = modulePath, true
-		return src, nil
-	case "auto":
-		f, err := os.Open(modulePath)
-		if err == nil {
-			src.document, src.module = modulePath, true
-			return src, f.Close()
-		}
-		if !errors.Is(err, fs.ErrNotExist) {
-			t.Warn("reading the cgroup files instead of the module's: %v", err)
-		}
-	case "cgroup":
-	default:
-		src.document = from
-		return src, nil
-	}
-	var err error
-	src.cgroups, err = findCgroups(proc)
-	return src, err
-}
-
-func (s *source) close() {
-	if s.cgroups != nil {
-		s.cgroups.close()
-	}
-}
-
-// key names the source in a state.
-func (s *source) key() string {
-	switch {
-	case s.module:
-		return record.SourceModule
-	case s.cgroups != nil:
-		return s.cgroups.source
-	default:
-		return record.SourceFile + ":" + s.document
-	}
-}
-
-// take takes one sample.
-func (s *source) take() (*sample, error) {
-	if s.document != "" {
-		return s.takeDocument()
-	}
-	now := &sample{source: s.cgroups.source, time: time.Now(), atNS: boottime()}
-	var err error
-	if now.memory, err = s.proc.memory(&reader{}); err != nil {
-		return nil, err
-	}
-	now.containers, now.failed, err = s.cgroups.take(s.processes)
-	return now, err
-}
-
-func (s *source) takeDocument() (*sample, error) {
-	now := &sample{source: record.SourceFile, time: time.Now(), atNS: boottime()}
-	if s.module {
-		now.source = record.SourceModule
-	}
-	text, err := readBounded(s.document, maxDocument)
-	if s.module && errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%w: is the kernel module loaded?", err)
-	}
-	if err != nil {
-		return nil, err
-	}
-	d, err := parseDocument(text)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", s.document, err)
-	}
-	if d.boottimeNS != 0 {
-		now.atNS = d.boottimeNS
-	}
-	now.memory = d.memory
-	now.containers, err = d.complete(s.proc)
-	if !s.processes {
-		for i := range now.containers {
-			now.containers[i].processes = nil
-		}
-	}
-	return now, err
-}
-
-// meter takes the samples that rates need.
-type meter struct {
-	*source
-	bootID string
-	state  string // path, "" for none
-	tool   *cli.Tool
-}
-
-// sample takes the sample to print, and before are the counters that its rates
-// are taken from, nil where there are none.
-func (m meter) sample(ctx context.Context) (now *sample, before *state, err error) {
-	if m.state != "" {
-		if before, err = readState(m.state); err != nil {
-			m.tool.Warn("passing over the state: %v", err)
-		}
-	}
-	live := m.document == "" || m.module
-	if live {
-		if before, err = m.base(ctx, before); err != nil {
-			return nil, nil, err
-		}
-	}
-	if now, err = m.take(); err != nil {
-		return nil, nil, err
-	}
-	if !before.serves(m.bootID, m.key(), now.atNS) {
-		before = nil
-	}
-	m.warnOfHidden(now)
-	return now, before, nil
-}
-
-// base makes sure of counters that are old enough to take rates from: those
-// kept, or of a sample taken for it.
-func (m meter) base(ctx context.Context, kept *state) (*state, error) {
-	at := boottime()
-	if kept.serves(m.bootID, m.key(), at) {
-		return kept, nil
-	}
-	if kept.from(m.bootID, m.key(), at) && time.Duration(at-kept.BoottimeNS) < minInterval {
-		return kept, sleep(ctx, minInterval-time.Duration(at-kept.BoottimeNS))
-	}
-	first, err := m.take()
-	if err != nil {
-		return nil, err
-	}
-	return newState(m.bootID, m.key(), first), sleep(ctx, gap)
-}
-
-func (m meter) warnOfHidden(s *sample) {
-	hidden := 0
-	for i := range s.containers {
-		if s.containers[i].hidden {
-			hidden++
-		}
-	}
-	if hidden > 0 {
-		m.tool.Warn("%s does not show the processes of containers (%d of %d): their names and resident memory are not known", m.proc.path, hidden, len(s.containers))
-	}
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
-	}
 }
