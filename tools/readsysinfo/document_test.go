@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -224,29 +223,19 @@ func TestFileThatCannotBeRead(t *testing.T) {
 }
 
 func FuzzParseDocument(f *testing.F) {
-	shims, err := os.ReadFile("testdata/shims.json")
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(shims)
-	f.Add([]byte(moduleDocument(5, 3e9)))
-	f.Add([]byte(strings.Replace(moduleDocument(5, 3e9), `"cpu_ns":0`, `"cpu_ns":null`, 1)))
-	proc, err := openDir("/proc")
-	if err != nil {
-		f.Fatal(err)
-	}
+	f.Add([]byte(`{"total_memory_kb":9,"processes":[{"Cmdline":"x -id ` + shimID + ` ","pid":1,"rss_kb":3,"Cpu_Utilizado":2 }]}`))
+	f.Add([]byte(`{"format":1,"total_memory_kb":9,"containers":[{"id":"` + idA + `","memory_kb":null,"processes":[{"cmdline":"\u0001\"\ud800"}]}]}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		d, err := parseDocument(text, true)
 		if err != nil {
 			return
 		}
-		s := &sample{source: record.SourceFile, memory: d.memory}
-		for _, c := range d.containers {
-			s.containers = append(s.containers, c.container)
-		}
 		var out bytes.Buffer
-		if err := (printer{proc: procfs{proc}, processes: true}).print(&out, s, nil); err != nil {
-			t.Fatal(err)
+		for i := range d.containers {
+			p := printer{processes: true}
+			if err := p.printContainer(&out, &reader{}, record.Header{}, d.memory.total, &d.containers[i].container, nil); err != nil {
+				t.Fatal(err)
+			}
 		}
 		containers := 0
 		for line, err := range record.Lines(&out) {
@@ -255,9 +244,6 @@ func FuzzParseDocument(f *testing.F) {
 			}
 			if line.Type() == record.TypeContainer {
 				containers++
-			}
-			if !json.Valid([]byte(line.Text())) {
-				t.Fatalf("%q gave %s", text, line.Text())
 			}
 		}
 		if containers != len(d.containers) {

@@ -42,12 +42,19 @@ func newGround(tb testing.TB) ground {
 		tb.Skipf("skipped: cannot make cgroups: %v", err)
 	}
 	tb.Cleanup(func() { g.remove("") })
-	if files.source == record.SourceCgroup2 {
-		if err := os.WriteFile(files.memory.path+g.parent+"/cgroup.subtree_control", []byte("+memory"), 0); err != nil {
-			tb.Skipf("skipped: no memory controller for cgroups of its own: %v", err)
-		}
+	if err := g.delegate(""); err != nil {
+		tb.Skipf("skipped: no memory controller for cgroups of its own: %v", err)
 	}
 	return g
+}
+
+// delegate gives the cgroups to be made in path the memory controller, which
+// on v1 all have.
+func (g ground) delegate(path string) error {
+	if g.files.source == record.SourceCgroup1 {
+		return nil
+	}
+	return os.WriteFile(filepath.Join(g.files.memory.path, g.parent, path, "cgroup.subtree_control"), []byte("+memory"), 0)
 }
 
 // roots are the mount points of the hierarchies.
@@ -186,16 +193,14 @@ func TestHostileCommandLines(t *testing.T) {
 func TestChildCgroups(t *testing.T) {
 	g := newGround(t)
 	path := "/deep/er/" + testID(1)
-	for _, dir := range []string{"/deep", "/deep/er", path} {
-		if err := g.mkdir(dir); err != nil {
+	for _, dir := range []string{"/deep", "/deep/er"} {
+		if err := errors.Join(g.mkdir(dir), g.delegate(dir)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	g.start(path, sleeper("outer"))
 	g.start(path+"/inner", sleeper("inner"))
-	if g.files.source == record.SourceCgroup1 { // v2 keeps limited cgroups free of processes, this one is not limited
-		g.start(path+"/"+testID(2), sleeper("docker in docker"))
-	}
+	g.start(path+"/"+testID(2), sleeper("docker in docker"))
 	stop := g.start(path+"/burnt", exec.Command("sh", "-c", "while :; do :; done"))
 	time.Sleep(300 * time.Millisecond)
 	stop()
@@ -205,7 +210,7 @@ func TestChildCgroups(t *testing.T) {
 	if s.err != nil || c == nil || find(s, testID(2)) != nil {
 		t.Fatalf("%v: %s%s", s.err, s.stderr, s.stdout)
 	}
-	if c.Cmdline != "outer 600" || c.Processes < 2 || c.CPUNS < 50e6 {
+	if c.Cmdline != "outer 600" || c.Processes != 3 || c.CPUNS < 50e6 {
 		t.Errorf("got %+v", c)
 	}
 }
