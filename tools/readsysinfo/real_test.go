@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -186,6 +187,37 @@ func TestHostileCommandLines(t *testing.T) {
 	if len(s.processes) < len(tests) {
 		t.Errorf("%d processes", len(s.processes))
 	}
+}
+
+// It takes neither root nor Docker's group.
+func TestAsAnyUser(t *testing.T) {
+	g := newGround(t)
+	g.start("/"+testID(1), sleeper("another's"))
+	dir := t.TempDir()
+	program := filepath.Join(dir, "readsysinfo")
+	own, err := os.ReadFile(os.Args[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The test's directory is closed to others.
+	if err := errors.Join(os.WriteFile(program, own, 0o755), os.Chmod(filepath.Dir(dir), 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(program, "--source=cgroup", "--processes")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil || stderr.String() != "" {
+		t.Fatalf("%v: %s", err, stderr.String())
+	}
+	for line, err := range record.Lines(bytes.NewReader(out)) {
+		if err == nil && line.Get("id").Str == testID(1) && line.Type() == record.TypeContainer &&
+			line.Get("cmdline").Str == "another's 600" && line.Get("rss_kb").Uint() > 0 {
+			return
+		}
+	}
+	t.Errorf("got %s", out)
 }
 
 // What ran in cgroups of the container's own counts, and CPU time stays when
