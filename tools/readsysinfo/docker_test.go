@@ -10,12 +10,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	dockercontainer "github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/image"
 	"github.com/docker/docker/client"
+	"golang.org/x/sync/errgroup"
 )
 
 // docker runs containers of one image, built over testdata/load.
@@ -128,12 +130,12 @@ func TestAgainstDockerStats(t *testing.T) {
 	if s.err != nil || s.stderr != "" {
 		t.Fatalf("%v: %s", s.err, s.stderr)
 	}
-	for name, id := range ids {
-		c := find(s, id)
+	for name, memory := range memoryOf(d, ids) {
+		c := find(s, ids[name])
 		if c == nil {
 			t.Fatalf("%s is not in %s", name, s.stdout)
 		}
-		want := memoryOf(d, id)
+		want := memory.Load()
 		t.Logf("%s: memory_kb %d, docker stats %d; cpu_percent %.2f", name, c.MemoryKB, want, *c.CPUPercent)
 		if math.Abs(float64(c.MemoryKB)-float64(want)) > 0.02*float64(want) {
 			t.Errorf("%s: memory_kb is %d, docker stats says %d", name, c.MemoryKB, want)
@@ -155,24 +157,36 @@ func TestAgainstDockerStats(t *testing.T) {
 	}
 }
 
-// memoryOf is what docker stats shows as memory in use, in kB.
-func memoryOf(d docker, id string) uint64 {
+// memoryOf is what docker stats shows as memory in use, in kB. The engine takes
+// a second for each, so all are asked at once.
+func memoryOf(d docker, ids map[string]string) map[string]*atomic.Uint64 {
 	d.Helper()
-	answer, err := d.api.ContainerStatsOneShot(d.Context(), id)
-	if err != nil {
+	memory := make(map[string]*atomic.Uint64)
+	var all errgroup.Group
+	for name, id := range ids {
+		kB := new(atomic.Uint64)
+		memory[name] = kB
+		all.Go(func() error {
+			answer, err := d.api.ContainerStatsOneShot(d.Context(), id)
+			if err != nil {
+				return err
+			}
+			defer answer.Body.Close()
+			var stats dockercontainer.StatsResponse
+			err = json.NewDecoder(answer.Body).Decode(&stats)
+			m := stats.MemoryStats
+			inactive, v1 := m.Stats["total_inactive_file"]
+			if !v1 {
+				inactive = m.Stats["inactive_file"]
+			}
+			kB.Store((m.Usage - inactive) / 1024)
+			return err
+		})
+	}
+	if err := all.Wait(); err != nil {
 		d.Fatal(err)
 	}
-	defer answer.Body.Close()
-	var stats dockercontainer.StatsResponse
-	if err := json.NewDecoder(answer.Body).Decode(&stats); err != nil {
-		d.Fatal(err)
-	}
-	m := stats.MemoryStats
-	inactive, v1 := m.Stats["total_inactive_file"]
-	if !v1 {
-		inactive = m.Stats["inactive_file"]
-	}
-	return (m.Usage - inactive) / 1024
+	return memory
 }
 
 // cpuPercent is what docker stats shows for two samples.
