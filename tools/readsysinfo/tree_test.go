@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -161,6 +162,7 @@ func (tr tree) state(source string, seconds int64, st state) (path string) {
 		st.BootID = "this-boot"
 	}
 	st.BoottimeNS = boottime() - seconds*1e9
+	st.Containers, st.Processes = maps.Clone(st.Containers), maps.Clone(st.Processes)
 	for id, c := range st.Containers {
 		c.AtNS = st.BoottimeNS
 		st.Containers[id] = c
