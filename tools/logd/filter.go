@@ -20,6 +20,7 @@ type filter struct {
 	limit        int // 0: all
 	newestFirst  bool
 	follow       bool
+	byLine       bool // each line is to be written by itself
 }
 
 // member is a string member that a line must have. An id may be cut short, as
@@ -129,7 +130,7 @@ func (f *filter) wants(b *block) bool {
 
 // wantsAll tells whether all lines of b match.
 func (f *filter) wantsAll(b *block) bool {
-	if len(f.equal) > 0 {
+	if len(f.equal) > 0 || f.byLine || f.limit > 0 {
 		return false
 	}
 	return !f.timed() || !b.untimed && b.min >= f.since && b.max < f.until
@@ -191,4 +192,10 @@ func (f *filter) matches(line []byte) bool {
 		return ok && (timed || left > 0)
 	})
 	return ok && !timed && left == 0
+}
+
+// anyTime is f without bounds in time.
+func anyTime(f filter) filter {
+	f.since, f.until = math.MinInt64, math.MaxInt64
+	return f
 }

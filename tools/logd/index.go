@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
@@ -38,30 +37,41 @@ func unknownBlock(from, to int64) block {
 
 func (b *block) unknown() bool { return b.min == math.MinInt64 && b.max == math.MaxInt64 }
 
-// extend adds n bytes of lines.
-func (b *block) extend(n int64, t timespan) {
+// extend adds a line of n bytes whose `time` is text.
+func (b *block) extend(n int64, text string) {
 	b.to += n
 	b.bytes += n
-	b.min, b.max = min(b.min, t.min), max(b.max, t.max)
-	b.untimed = b.untimed || t.untimed
-}
-
-// timespan is the times that some lines are of.
-type timespan struct {
-	min, max int64
-	untimed  bool
-}
-
-func newTimespan() timespan { return timespan{min: math.MaxInt64, max: math.MinInt64} }
-
-// add counts in a line's `time`.
-func (t *timespan) add(text string) {
 	at, ok := parseTime(text)
 	if !ok {
-		t.untimed = true
+		b.untimed = true
 		return
 	}
-	t.min, t.max = min(t.min, at), max(t.max, at)
+	b.min, b.max = min(b.min, at), max(b.max, at)
+}
+
+// join adds the lines of next, which follow those of b.
+func (b *block) join(next block) {
+	b.to += next.bytes
+	b.bytes += next.bytes
+	b.min, b.max = min(b.min, next.min), max(b.max, next.max)
+	b.untimed = b.untimed || next.untimed
+}
+
+// blocks collects lines that follow one another.
+type blocks []block
+
+func (bs *blocks) extend(n int64, time string) {
+	if last := len(*bs) - 1; last < 0 || (*bs)[last].bytes >= blockSize {
+		*bs = append(*bs, newBlock(bs.end()))
+	}
+	(*bs)[len(*bs)-1].extend(n, time)
+}
+
+func (bs blocks) end() int64 {
+	if len(bs) == 0 {
+		return 0
+	}
+	return bs[len(bs)-1].to
 }
 
 // parseTime reads RFC 3339 as ns since 1970. Years that do not fit are no
@@ -175,9 +185,7 @@ func indexLines(r io.ReaderAt, from, to int64) ([]block, error) {
 	for {
 		line, err := in.ReadBytes('\n')
 		if len(line) > 0 {
-			span := newTimespan()
-			span.add(gjson.GetBytes(bytes.TrimSuffix(line, []byte{'\n'}), "time").Str)
-			current.extend(int64(len(line)), span)
+			current.extend(int64(len(line)), gjson.GetBytes(line, "time").Str)
 		}
 		if current.bytes >= blockSize || err == io.EOF && current.bytes > 0 {
 			blocks = append(blocks, current)

@@ -6,10 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"sync"
 
 	"winnow/tools/internal/record"
 
 	"github.com/valyala/fasthttp"
+	"golang.org/x/sync/semaphore"
 )
 
 const (
@@ -38,16 +41,19 @@ func (s *server) post(ctx *fasthttp.RequestCtx) {
 		fail(ctx, fasthttp.StatusBadRequest, "%s: not 1 to %d of A-Z a-z 0-9 . _ : -", batchHeader, maxID)
 		return
 	}
-	body, err := readBody(ctx)
-	if errors.Is(err, fasthttp.ErrBodyTooLarge) {
-		fail(ctx, fasthttp.StatusRequestEntityTooLarge, "a body has at most %d bytes", maxBody)
+	body := bodyBuffers.Get().(*bodyBuffer)
+	body.limit = s.bodies
+	defer body.free()
+	stream := ctx.RequestBodyStream()
+	if stream == nil {
+		stream = bytes.NewReader(nil)
+	}
+	if err := body.read(stream); err != nil {
+		ctx.SetConnectionClose() // the rest of the body may still come
+		failBody(ctx, err)
 		return
 	}
-	if err != nil {
-		fail(ctx, fasthttp.StatusBadRequest, "the body did not arrive: %v", err)
-		return
-	}
-	b, ans := parseBatch(body)
+	b, ans := parseBatch(body.bytes)
 	s.refused.Add(int64(len(ans.Refused) + ans.More))
 	b.id = id
 	if b.count > 0 {
@@ -63,6 +69,18 @@ func (s *server) post(ctx *fasthttp.RequestCtx) {
 	reply(ctx, ans)
 }
 
+func failBody(ctx *fasthttp.RequestCtx, err error) {
+	switch {
+	case errors.Is(err, fasthttp.ErrBodyTooLarge):
+		fail(ctx, fasthttp.StatusRequestEntityTooLarge, "a body has at most %d bytes", maxBody)
+	case errors.Is(err, errBusy):
+		ctx.Response.Header.Set(fasthttp.HeaderRetryAfter, "1")
+		fail(ctx, fasthttp.StatusServiceUnavailable, "not stored: %v", err)
+	default:
+		fail(ctx, fasthttp.StatusBadRequest, "the body did not arrive: %v", err)
+	}
+}
+
 // failStore answers what may work later. Nothing was stored.
 func (s *server) failStore(ctx *fasthttp.RequestCtx, err error) {
 	status := fasthttp.StatusServiceUnavailable
@@ -73,21 +91,59 @@ func (s *server) failStore(ctx *fasthttp.RequestCtx, err error) {
 	fail(ctx, status, "not stored: %v", err)
 }
 
-func readBody(ctx *fasthttp.RequestCtx) ([]byte, error) {
-	stream := ctx.RequestBodyStream()
-	if stream == nil {
-		return nil, nil
+var errBusy = errors.New("as many lines are on their way to the disk as memory allows")
+
+// bodyBuffer holds one body, and its part of what all of them may take.
+type bodyBuffer struct {
+	bytes []byte
+	limit *semaphore.Weighted
+	taken int64
+}
+
+// bodyBuffers keeps the bytes for the next body.
+var bodyBuffers = sync.Pool{New: func() any { return new(bodyBuffer) }}
+
+// read reads a body piece by piece: a client takes only as much memory as it
+// has sent.
+func (b *bodyBuffer) read(r io.Reader) error {
+	b.bytes = b.bytes[:0]
+	for {
+		if len(b.bytes) == cap(b.bytes) {
+			b.bytes = slices.Grow(b.bytes, max(4<<10, len(b.bytes)))
+		}
+		if more := int64(len(b.bytes)+1) - b.taken; more > 0 {
+			more = max(more, min(int64(cap(b.bytes)), max(4<<10, 2*b.taken))-b.taken)
+			if !b.limit.TryAcquire(more) {
+				return errBusy
+			}
+			b.taken += more
+		}
+		n, err := r.Read(b.bytes[len(b.bytes):min(int64(cap(b.bytes)), b.taken)])
+		b.bytes = b.bytes[:len(b.bytes)+n]
+		if len(b.bytes) > maxBody {
+			return fasthttp.ErrBodyTooLarge
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
 	}
-	body, err := io.ReadAll(io.LimitReader(stream, maxBody+1))
-	if len(body) > maxBody {
-		err = fasthttp.ErrBodyTooLarge
+}
+
+// free gives back what it took. The bytes are no longer to be used.
+func (b *bodyBuffer) free() {
+	b.limit.Release(b.taken)
+	b.taken, b.limit = 0, nil
+	if cap(b.bytes) <= 1<<20 { // rare large ones are not kept
+		bodyBuffers.Put(b)
 	}
-	return body, err
 }
 
 // parseBatch checks the lines of body, which the batch keeps.
 func parseBatch(body []byte) (*batch, *answer) {
-	b := &batch{times: newTimespan(), done: make(chan error, 1)}
+	b := &batch{done: make(chan error, 1)}
 	ans := &answer{Refused: []refusal{}}
 	b.lines = body[:0] // what is kept of it is never longer than what was read
 	number := 0
@@ -104,7 +160,10 @@ func parseBatch(body []byte) (*batch, *answer) {
 			ans.refuse(number, err)
 			continue
 		}
-		b.times.add(line.Get("time").Str)
+		b.index.extend(int64(len(text)+1), line.Get("time").Str)
+		if line.Type() == record.TypeKill {
+			b.kills = append(b.kills, newKillKey(line.Get("class").Str, line.Get("result").Str))
+		}
 		b.count++
 		b.lines = append(append(b.lines, text...), '\n')
 	}

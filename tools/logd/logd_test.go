@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -76,7 +75,7 @@ func startLog(t *testing.T, dir string, options ...func(*server)) *testLog {
 	for _, set := range options {
 		set(l.server)
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := listen("127.0.0.1:0", "", "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net"
 	"os/signal"
 	"syscall"
 	"time"
@@ -30,37 +29,38 @@ func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writ
 	defer stop()
 	t := cli.New("logd", "[--dir DIR] [--listen ADDRESS]", summary, stderr)
 	s := newServer(time.Now, t.Warn)
-	listen := t.String("listen", "127.0.0.1:7070", "address to serve on; beyond this machine it needs --open")
-	t.StringVar(&s.options.dir, "dir", "log", "directory of the day files, which must be there")
+	o := &s.options
+	t.StringVar(&o.listen, "listen", "127.0.0.1:7070", "address to serve on; beyond this machine it needs --token-file or --open")
+	t.StringVar(&o.dir, "dir", "log", "directory of the day files, which must be there")
+	tokenFile := t.String("token-file", "", "serve only who knows the token in this file")
 	open := t.Bool("open", false, "serve anyone who reaches --listen, on purpose")
-	s.options.minFree = 64 << 20
-	t.Var(&s.options.minFree, "min-free", "refuse to store when the disk would have less than this left")
+	cert := t.String("tls-cert", "", "file with the certificate (PEM) to serve TLS with")
+	key := t.String("tls-key", "", "file with its key (PEM)")
+	o.minFree = 64 << 20
+	t.Var(&o.minFree, "min-free", "store nothing more when the disk would have less than this left")
+	t.Var(&o.retain, "retain", "remove days that ended longer ago than this, such as 30d; 0d keeps them")
+	t.Var(&o.retainBytes, "retain-bytes", "remove the oldest days when all take more than this; 0 keeps them")
+	t.BoolVar(&o.compress, "compress", false, "compress days that are over, with zstd; queries find them all the same")
 	if err := t.Parse(args, stdout, 0); err != nil {
 		return err
 	}
-	if !*open && !loopback(*listen) {
-		return t.Misused("%s can be reached from other machines: say --open if anyone may", *listen)
+	o.local = loopback(o.listen)
+	if !o.local && !*open && *tokenFile == "" {
+		return t.Misused("%s can be reached from other machines: say --token-file, or --open if anyone may", o.listen)
 	}
-	l, err := net.Listen("tcp", *listen)
+	if *tokenFile != "" {
+		var err error
+		if o.token, err = readToken(*tokenFile); err != nil {
+			return err
+		}
+	}
+	l, err := listen(o.listen, *cert, *key)
 	if err != nil {
 		return err
 	}
 	if err := s.open(); err != nil {
 		return errors.Join(err, l.Close())
 	}
-	t.Warn("http://%s holds the log in %s", l.Addr(), s.options.dir)
+	t.Warn("%s holds the log in %s", l.Addr(), o.dir)
 	return s.serve(ctx, l)
-}
-
-// loopback tells whether addr can be reached from this machine alone.
-func loopback(addr string) bool {
-	host, _, err := net.SplitHostPort(addr)
-	if err != nil {
-		return false
-	}
-	if host == "localhost" {
-		return true
-	}
-	ip := net.ParseIP(host)
-	return ip != nil && ip.IsLoopback()
 }

@@ -21,38 +21,10 @@ var errEnough = errors.New("enough")
 
 // view is a day as a reader sees it: what was synced when it asked.
 type view struct {
+	name   string
 	path   string
 	packed bool
 	blocks []block
-}
-
-// views are the days that may hold lines that f wants, in f's order, each
-// with its blocks that may. end is where the newest day ends.
-func (s *Store) views(f *filter) (views []view, end position, grown <-chan struct{}) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	for _, d := range s.days {
-		v := view{path: d.path, packed: d.packed}
-		for i := range d.blocks {
-			if f.wants(&d.blocks[i]) {
-				v.blocks = append(v.blocks, d.blocks[i])
-			}
-		}
-		if d.open.bytes > 0 && f.wants(&d.open) {
-			v.blocks = append(v.blocks, d.open)
-		}
-		end = position{d.name, d.open.to}
-		if len(v.blocks) > 0 {
-			views = append(views, v)
-		}
-	}
-	if f.newestFirst {
-		slices.Reverse(views)
-		for _, v := range views {
-			slices.Reverse(v.blocks)
-		}
-	}
-	return views, end, s.grown
 }
 
 // position is a place in the log.
@@ -61,17 +33,85 @@ type position struct {
 	offset int64
 }
 
+func (d *day) view(f *filter, from int64) view {
+	v := view{name: d.name, path: d.path, packed: d.packed}
+	for _, b := range d.blocks {
+		v.add(b, f, from)
+	}
+	v.add(d.open, f, from)
+	if f.newestFirst {
+		slices.Reverse(v.blocks)
+	}
+	return v
+}
+
+// add takes b, or what of it is behind from, if f may want it.
+func (v *view) add(b block, f *filter, from int64) {
+	if b.to <= from || !f.wants(&b) {
+		return
+	}
+	if b.from < from {
+		b.bytes -= from - b.from
+		b.from = from
+	}
+	v.blocks = append(v.blocks, b)
+}
+
+// views are the days with what of them f may want from a position on, in f's
+// order, and where the log ends. Once it is longer, grown is closed.
+func (s *Store) views(f *filter, from position) (views []view, end position, grown <-chan struct{}) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, d := range s.days {
+		offset := int64(0)
+		if d.name == from.day {
+			offset = from.offset
+		}
+		if v := d.view(f, offset); len(v.blocks) > 0 && d.name >= from.day {
+			views = append(views, v)
+		}
+		end = position{d.name, d.open.to}
+	}
+	if f.newestFirst {
+		slices.Reverse(views)
+	}
+	return views, end, s.grown
+}
+
+// viewAgain is a day whose file was replaced by a packed one.
+func (s *Store) viewAgain(f *filter, name string) (view, bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, d := range s.days {
+		if d.name == name {
+			return d.view(f, 0), true
+		}
+	}
+	return view{}, false
+}
+
+// errIndexing is a query that needs an index which is still being made.
+var errIndexing = errors.New("an index was lost and is being made again: without order=desc it can be had now")
+
 // Query writes the lines that f asks for, in the order in which they arrived
 // or its reverse. It holds a few chunks in memory, whatever there is to find.
 func (s *Store) Query(f *filter, w io.Writer) error {
-	views, _, _ := s.views(f)
 	out := &limited{w, f.limit}
+	views, _, _ := s.views(f, position{})
+	return s.query(views, f, out)
+}
+
+func (s *Store) query(views []view, f *filter, out *limited) error {
 	for _, v := range views {
 		err := v.query(f, out)
-		if errors.Is(err, errEnough) {
-			return nil
+		if errors.Is(err, os.ErrNotExist) {
+			var there bool
+			if v, there = s.viewAgain(f, v.name); !there {
+				continue // its time was over
+			}
+			err = v.query(f, out)
 		}
-		if err != nil && !errors.Is(err, os.ErrNotExist) { // gone: its time was over
+		if err != nil {
 			return err
 		}
 	}
@@ -91,9 +131,11 @@ func (v *view) query(f *filter, out *limited) error {
 			return err
 		}
 		switch {
+		case f.newestFirst && b.unknown():
+			err = errIndexing
 		case f.newestFirst:
-			err = scanReversed(r, f, out)
-		case f.wantsAll(b) && out.limit == 0:
+			err = scanReversed(r, b.bytes, f, out)
+		case f.wantsAll(b):
 			_, err = io.Copy(out.w, r)
 		default:
 			err = scan(r, f, out)
@@ -183,9 +225,9 @@ func scanLines(text, needle []byte, f *filter, out *limited) error {
 
 // scanReversed is scan from the last line to the first. A block is held in
 // memory as a whole.
-func scanReversed(r io.Reader, f *filter, out *limited) error {
-	text, err := io.ReadAll(r)
-	if err != nil {
+func scanReversed(r io.Reader, size int64, f *filter, out *limited) error {
+	text := make([]byte, size)
+	if _, err := io.ReadFull(r, text); err != nil {
 		return err
 	}
 	for len(text) > 0 {

@@ -1,42 +1,53 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"net"
 	"runtime/debug"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
-	"winnow/tools/internal/cli"
-
 	"github.com/valyala/fasthttp"
+	"golang.org/x/sync/semaphore"
 )
 
 // server answers HTTP over a Store.
 type server struct {
 	options options
 	store   *Store
+	live    *live
 	disk    disk
 	now     func() time.Time
 	warn    func(format string, a ...any)
-	refused atomic.Int64 // lines
+
+	refused  atomic.Int64 // lines
+	panics   atomic.Int64
+	streams  atomic.Int64 // open now
+	bodies   *semaphore.Weighted
+	stopping chan struct{} // closed when streams are to end
 }
+
+// maxBodies bounds all bodies together that are being read or stored, in bytes.
+const maxBodies = 32 << 20
 
 // options are what the flags say.
 type options struct {
-	dir     string
-	minFree cli.Size
+	storeOptions
+	listen string
+	local  bool   // nobody but this machine is served
+	token  []byte // nil: none is needed
 }
 
 func newServer(now func() time.Time, warn func(string, ...any)) *server {
-	return &server{disk: realDisk{}, now: now, warn: warn}
+	return &server{disk: realDisk{}, now: now, warn: warn, live: newLive(), bodies: semaphore.NewWeighted(maxBodies), stopping: make(chan struct{})}
 }
 
 // open opens the log.
 func (s *server) open() (err error) {
-	s.store, err = openStore(s.options.dir, int64(s.options.minFree), s.disk, s.now, s.warn)
+	s.store, err = openStore(s.options.storeOptions, s.disk, s.now, s.warn)
 	return err
 }
 
@@ -46,6 +57,8 @@ const stopTime = 10 * time.Second
 // serve answers on l until ctx is done, then stores what was taken on.
 func (s *server) serve(ctx context.Context, l net.Listener) error {
 	http := newHTTP(s)
+	var beside sync.WaitGroup
+	beside.Go(func() { s.live.run(s.store, s.stopping, s.warn) })
 	failed := make(chan error, 1)
 	go func() { failed <- http.Serve(l) }()
 	var err error
@@ -53,13 +66,18 @@ func (s *server) serve(ctx context.Context, l net.Listener) error {
 	case err = <-failed:
 	case <-ctx.Done():
 	}
+	close(s.stopping)
 	stopping, cancel := context.WithTimeout(context.Background(), stopTime)
 	defer cancel()
 	if shut := http.ShutdownWithContext(stopping); !errors.Is(shut, context.DeadlineExceeded) {
 		err = errors.Join(err, shut)
 	}
+	beside.Wait()
 	return errors.Join(err, s.store.Close(stopping))
 }
+
+// maxConns is how many connections are served at once.
+const maxConns = 8192
 
 // newHTTP makes the server with its limits: a client that is slow, silent or
 // sends too much costs it little and stops nobody else.
@@ -74,6 +92,7 @@ func newHTTP(s *server) *fasthttp.Server {
 		StreamRequestBody:            true,
 		DisablePreParseMultipartForm: true,
 		CloseOnShutdown:              true,
+		Concurrency:                  maxConns,
 		Logger:                       quiet{},
 	}
 }
@@ -86,12 +105,33 @@ func (quiet) Printf(string, ...any) {}
 func (s *server) handle(ctx *fasthttp.RequestCtx) {
 	defer func() {
 		if p := recover(); p != nil {
-			s.warn("%s %s: panic: %v\n%s", ctx.Method(), ctx.Path(), p, debug.Stack())
+			s.panicked(string(ctx.RequestURI()), p)
 			ctx.Response.Reset()
 			fail(ctx, fasthttp.StatusInternalServerError, "an error of logd's own; its messages tell more")
 		}
 	}()
-	s.route(ctx)
+	for _, h := range headers {
+		ctx.Response.Header.Set(h[0], h[1])
+	}
+	if s.admit(ctx) {
+		s.route(ctx)
+	}
+}
+
+// headers go with every answer. A page may load nothing and run nothing but
+// what logd itself serves.
+var headers = [][2]string{
+	{fasthttp.HeaderContentSecurityPolicy, "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
+		"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"},
+	{fasthttp.HeaderXContentTypeOptions, "nosniff"},
+	{fasthttp.HeaderReferrerPolicy, "no-referrer"},
+	{fasthttp.HeaderCacheControl, "no-store"},
+	{"Cross-Origin-Resource-Policy", "same-origin"},
+}
+
+func (s *server) panicked(path string, p any) {
+	s.panics.Add(1)
+	s.warn("%s: panic: %v\n%s", path, p, debug.Stack())
 }
 
 func (s *server) route(ctx *fasthttp.RequestCtx) {
@@ -107,23 +147,26 @@ func (s *server) route(ctx *fasthttp.RequestCtx) {
 		fail(ctx, fasthttp.StatusMethodNotAllowed, "%s takes no %s", path, method)
 	case path == "/logs":
 		s.logs(ctx)
+	case path == "/events":
+		s.events(ctx)
+	case path == "/metrics":
+		s.metrics(ctx)
+	case strings.HasPrefix(path, "/why/"):
+		s.why(ctx, strings.TrimPrefix(path, "/why/"))
 	case path == "/healthz":
 		reply(ctx, map[string]string{"status": "ok"})
+	case path == "/readyz":
+		s.ready(ctx)
 	default:
 		fail(ctx, fasthttp.StatusNotFound, "nothing is at %s", path)
 	}
 }
 
-func (s *server) logs(ctx *fasthttp.RequestCtx) {
-	f, err := parseFilter(ctx.QueryArgs(), s.now())
-	if err != nil {
-		fail(ctx, fasthttp.StatusBadRequest, "%v", err)
+// ready tells whether a POST would be stored.
+func (s *server) ready(ctx *fasthttp.RequestCtx) {
+	if err := s.store.Ready(); err != nil {
+		fail(ctx, fasthttp.StatusServiceUnavailable, "%v", err)
 		return
 	}
-	ctx.SetContentType("application/x-ndjson")
-	ctx.SetBodyStreamWriter(func(w *bufio.Writer) {
-		if err := s.store.Query(f, w); err != nil {
-			s.warn("GET /logs: %v", err)
-		}
-	})
+	reply(ctx, map[string]string{"status": "ready"})
 }

@@ -11,11 +11,13 @@ import (
 	"sync/atomic"
 	"time"
 
+	"winnow/tools/internal/cli"
+
 	"golang.org/x/sys/unix"
 )
 
 const (
-	maxGroupBytes = 8 << 20 // of lines that are written and synced at once, when there are more batches than one
+	maxGroupBytes = 4 << 20 // of lines that are written and synced at once, when there are more batches than one
 	maxGroup      = 1024    // batches that are
 )
 
@@ -24,19 +26,29 @@ var (
 	errClosed = errors.New("shutting down")
 )
 
+// storeOptions are what the flags say of the store.
+type storeOptions struct {
+	dir         string
+	minFree     cli.Size // that the disk is left with
+	retain      age      // 0: for ever
+	retainBytes cli.Size // 0: any number
+	compress    bool     // closed days
+}
+
 // Store is the log: day files of JSON lines in a directory. One goroutine
 // writes; any number read what it has synced.
 type Store struct {
-	dir     string
-	minFree int64
-	disk    disk
-	now     func() time.Time
-	warn    func(format string, a ...any)
-	stats   *storeStats
+	storeOptions
+	disk  disk
+	now   func() time.Time
+	warn  func(format string, a ...any)
+	stats *storeStats
 
 	lock    *os.File
 	queue   chan *batch
-	stopped chan struct{}
+	stopped chan struct{} // closed when the writer is done
+	stop    chan struct{} // closed to end what runs beside it
+	kept    chan struct{} // closed when keep is done
 
 	closing sync.RWMutex // held to read while a batch is being queued
 	closed  bool
@@ -58,7 +70,8 @@ type Store struct {
 type storeStats struct {
 	groups, batches, duplicates, lines, bytes atomic.Int64
 	failures                                  atomic.Int64 // groups that could not be stored
-	broken                                    atomic.Bool  // the last group was one of them
+	kills                                     killCounts
+	broken                                    atomic.Bool // the last group was one of them
 	sync                                      histogram
 }
 
@@ -67,7 +80,8 @@ type batch struct {
 	id    string // "" is never a duplicate
 	lines []byte // each with its newline
 	count int    // how many
-	times timespan
+	index blocks // of lines
+	kills []killKey
 
 	duplicate bool // the answer: it was stored before
 	done      chan error
@@ -75,11 +89,11 @@ type batch struct {
 
 // openStore opens the log in dir, which must exist, and puts right what an
 // unclean end left there.
-func openStore(dir string, minFree int64, d disk, now func() time.Time, warn func(string, ...any)) (*Store, error) {
+func openStore(o storeOptions, d disk, now func() time.Time, warn func(string, ...any)) (*Store, error) {
 	s := &Store{
-		dir: dir, minFree: minFree, disk: d, now: now, warn: warn, stats: new(storeStats),
+		storeOptions: o, disk: d, now: now, warn: warn, stats: new(storeStats),
 		queue: make(chan *batch, maxGroup), stopped: make(chan struct{}), grown: make(chan struct{}),
-		seen: newSeenIDs(),
+		stop: make(chan struct{}), kept: make(chan struct{}), seen: newSeenIDs(),
 	}
 	if err := s.lockDir(); err != nil {
 		return nil, err
@@ -88,6 +102,7 @@ func openStore(dir string, minFree int64, d disk, now func() time.Time, warn fun
 		return nil, errors.Join(err, s.lock.Close())
 	}
 	go s.run()
+	go s.keep()
 	return s, nil
 }
 
@@ -186,7 +201,11 @@ func (s *Store) repair(f *os.File, d *day) ([]extent, error) {
 const maxScanAtStart = 16 << 20
 
 func (s *Store) loadIndex(f *os.File, d *day) error {
-	index, blocks, err := openIndex(s.own(d.name + ".index"))
+	name := d.name + ".index"
+	if d.packed {
+		name = d.name + ".zst.index"
+	}
+	index, blocks, err := openIndex(s.own(name))
 	if err != nil {
 		return err
 	}
@@ -234,6 +253,7 @@ func (s *Store) Close(ctx context.Context) error {
 	if !s.closed {
 		s.closed = true
 		close(s.queue)
+		close(s.stop)
 	}
 	s.closing.Unlock()
 	select {
@@ -241,10 +261,9 @@ func (s *Store) Close(ctx context.Context) error {
 	case <-ctx.Done():
 		return fmt.Errorf("the last lines could not be stored in time: %w", ctx.Err())
 	}
+	<-s.kept
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	close(s.grown)
-	s.grown = nil
 	var errs []error
 	for _, d := range s.days {
 		errs = append(errs, d.index.close())
@@ -279,7 +298,7 @@ func (s *Store) run() {
 
 func (s *Store) commit(group []*batch) {
 	err := s.store(group)
-	s.stats.broken.Store(err != nil)
+	s.stats.broken.Store(err != nil && !errors.Is(err, errFull))
 	if err != nil {
 		s.stats.failures.Add(1)
 		s.warn("%d batches refused: %v", len(group), err)
@@ -302,7 +321,7 @@ func (s *Store) store(group []*batch) error {
 	}
 	added := s.collect(group, d.size)
 	if len(s.lines) > 0 {
-		if err := s.room(); err != nil {
+		if err := s.room(len(s.lines) + len(s.ids)); err != nil {
 			return err
 		}
 		if err := s.write(); err != nil {
@@ -345,13 +364,21 @@ func (s *Store) collect(group []*batch, at int64) []string {
 	return added
 }
 
-func (s *Store) room() error {
+// Ready tells why the next batch would not be stored.
+func (s *Store) Ready() error {
+	if s.stats.broken.Load() {
+		return errors.New("the last batch could not be stored")
+	}
+	return s.room(0)
+}
+
+func (s *Store) room(n int) error {
 	free, err := s.disk.Free(s.dir)
 	if err != nil {
 		return err
 	}
-	if need := int64(len(s.lines)+len(s.ids)) + s.minFree; free < need {
-		return fmt.Errorf("%w: %s has %d bytes free, and %d of them are kept so", errFull, s.dir, free, s.minFree)
+	if free < int64(n)+int64(s.minFree) {
+		return fmt.Errorf("%w: %s has %d bytes free, and %d of them are kept so", errFull, s.dir, free, int64(s.minFree))
 	}
 	return nil
 }
@@ -392,13 +419,14 @@ func (s *Store) count(d *day, group []*batch) {
 		}
 		s.stats.batches.Add(1)
 		s.stats.lines.Add(int64(b.count))
-		d.open.extend(int64(len(b.lines)), b.times)
-		if d.open.bytes >= blockSize {
-			d.blocks = append(d.blocks, d.open)
-			if err := d.index.append(d.open); err != nil {
-				s.warn("%v", err) // it will be indexed at the next start
+		for _, k := range b.kills {
+			s.stats.kills.add(k)
+		}
+		for _, more := range b.index {
+			d.open.join(more)
+			if d.open.bytes >= blockSize {
+				s.closeBlock(d)
 			}
-			d.open = newBlock(d.open.to)
 		}
 	}
 	d.size += int64(len(s.lines))
@@ -408,12 +436,19 @@ func (s *Store) count(d *day, group []*batch) {
 	s.mu.Unlock()
 }
 
+func (s *Store) closeBlock(d *day) {
+	d.blocks = append(d.blocks, d.open)
+	if err := d.index.append(d.open); err != nil {
+		s.warn("%v", err) // it will be indexed at the next start
+	}
+	d.open = newBlock(d.open.to)
+}
+
 // today is the day to write to. A clock that was put back does not reopen a
 // day that was closed.
 func (s *Store) today() (*day, error) {
 	name := s.now().UTC().Format(dayLayout)
-	if n := len(s.days); n > 0 {
-		last := s.days[n-1]
+	if last := s.lastDay(); last != nil {
 		if name <= last.name && !last.packed {
 			return last, nil
 		}
@@ -425,6 +460,15 @@ func (s *Store) today() (*day, error) {
 		s.warn("%v", err)
 	}
 	return s.newDay(name)
+}
+
+func (s *Store) lastDay() *day {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if len(s.days) == 0 {
+		return nil
+	}
+	return s.days[len(s.days)-1]
 }
 
 func nextDay(name string) string {
@@ -497,4 +541,14 @@ func (s *Store) closeFiles() error {
 	err := errors.Join(s.file.Close(), s.journal.Close())
 	s.file, s.journal = nil, nil
 	return err
+}
+
+// size is how many day files there are, and how many bytes they take.
+func (s *Store) size() (days int, bytes int64) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, d := range s.days {
+		bytes += d.size
+	}
+	return len(s.days), bytes
 }

@@ -1,0 +1,217 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"winnow/tools/internal/record"
+
+	"github.com/tidwall/gjson"
+)
+
+const (
+	liveEvery = 250 * time.Millisecond // at most, the newest lines are looked at
+	// liveSpan is how much of the log's end is looked at at once. When more
+	// came, what came first is passed over: only the latest is shown.
+	liveSpan = 4 << 20
+	maxHosts = 256 // that are shown; the one not heard of for longest goes
+	maxShown = 20  // kills of a host
+)
+
+// live is what the newest lines say: of each host its last snapshot and its
+// last kills.
+type live struct {
+	mu      sync.RWMutex
+	hosts   map[string]*liveHost
+	changed chan struct{} // closed and replaced
+}
+
+// liveHost is a host's part. It is what the page is sent.
+type liveHost struct {
+	Host       json.RawMessage `json:"host"` // its line
+	Containers []liveContainer `json:"containers"`
+	Kills      []liveKill      `json:"kills"` // the newest first
+
+	name, snapshot string
+	at             time.Time // of the snapshot
+	record         record.Host
+}
+
+// liveContainer is what is shown of a container line.
+type liveContainer struct {
+	ID            string   `json:"id"`
+	Name          string   `json:"name"`
+	Image         string   `json:"image"`
+	MemoryKB      float64  `json:"memory_kb"`
+	MemoryPercent float64  `json:"memory_percent"`
+	CPUPercent    *float64 `json:"cpu_percent"`
+	CPUNS         float64  `json:"cpu_ns"`
+	Processes     int64    `json:"processes"`
+	Class         string   `json:"class"`
+	Verdict       string   `json:"verdict"`
+	Reason        string   `json:"reason"`
+	Rank          int64    `json:"rank"`
+}
+
+// liveKill is what is shown of a kill line.
+type liveKill struct {
+	Time   string `json:"time"`
+	ID     string `json:"id"`
+	Name   string `json:"name"`
+	Image  string `json:"image"`
+	Class  string `json:"class"`
+	Reason string `json:"reason"`
+	Result string `json:"result"`
+	Error  string `json:"error"`
+}
+
+func newLive() *live {
+	return &live{hosts: make(map[string]*liveHost), changed: make(chan struct{})}
+}
+
+// run looks at new lines until stop is closed.
+func (l *live) run(s *Store, stop <-chan struct{}, warn func(string, ...any)) {
+	var at position
+	all := anyTime(filter{byLine: true})
+	for {
+		views, end, grown := s.views(&all, at)
+		if err := s.query(lastOf(views), &all, &limited{w: l}); err != nil {
+			warn("the newest lines: %v", err)
+		}
+		if at != end {
+			l.tell()
+		}
+		at = end
+		select {
+		case <-stop:
+			return
+		case <-grown:
+		}
+		select {
+		case <-stop:
+			return
+		case <-time.After(liveEvery):
+		}
+	}
+}
+
+// lastOf leaves of views the last blocks, up to liveSpan.
+func lastOf(views []view) []view {
+	room := int64(liveSpan)
+	for i, v := range slices.Backward(views) {
+		for j, b := range slices.Backward(v.blocks) {
+			newest := i == len(views)-1 && j == len(v.blocks)-1
+			if room -= b.bytes; room < 0 && (!newest || b.unknown()) {
+				views[i].blocks = v.blocks[j+1:]
+				return views[i:]
+			}
+		}
+	}
+	return views
+}
+
+// Write takes a line.
+func (l *live) Write(line []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.add(line)
+	return len(line), nil
+}
+
+func (l *live) add(line []byte) {
+	got := gjson.GetManyBytes(line, "type", "host", "snapshot", "time")
+	name := got[1].Str
+	switch got[0].Str {
+	case record.TypeHost:
+		l.addHost(name, got[2].Str, line)
+	case record.TypeContainer:
+		if h := l.hosts[name]; h != nil && h.snapshot == got[2].Str && len(h.Containers) < h.record.Containers {
+			h.Containers = append(h.Containers, readContainer(line))
+		}
+	case record.TypeKill:
+		h := l.host(name)
+		var k liveKill
+		if json.Unmarshal(line, &k) == nil {
+			h.Kills = slices.Insert(h.Kills, 0, k)
+			h.Kills = h.Kills[:min(len(h.Kills), maxShown)]
+		}
+	}
+}
+
+// addHost begins a snapshot, unless a later one was seen: what waited in a
+// spool arrives late.
+func (l *live) addHost(name, snapshot string, line []byte) {
+	var r record.Host
+	if json.Unmarshal(line, &r) != nil {
+		return
+	}
+	h := l.host(name)
+	if r.Time.Before(h.at) {
+		return
+	}
+	h.Host, h.snapshot, h.at, h.record = bytes.Clone(bytes.TrimSpace(line)), snapshot, r.Time, r
+	h.Containers = make([]liveContainer, 0, min(r.Containers, 1<<10))
+}
+
+func (l *live) host(name string) *liveHost {
+	if h := l.hosts[name]; h != nil {
+		return h
+	}
+	if len(l.hosts) >= maxHosts {
+		delete(l.hosts, slices.MinFunc(slices.Collect(maps.Values(l.hosts)), func(a, b *liveHost) int {
+			return a.at.Compare(b.at)
+		}).name)
+	}
+	h := &liveHost{name: name, Containers: []liveContainer{}, Kills: []liveKill{}}
+	l.hosts[name] = h
+	return h
+}
+
+func readContainer(line []byte) liveContainer {
+	var c liveContainer
+	var wrong *json.UnmarshalTypeError
+	if err := json.Unmarshal(line, &c); err != nil && !errors.As(err, &wrong) {
+		return liveContainer{}
+	}
+	return c
+}
+
+func (l *live) tell() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	close(l.changed)
+	l.changed = make(chan struct{})
+}
+
+// view is the state for a page: the names of all hosts, and the one called
+// name; with an empty name the first. The rest of it is not changed after.
+func (l *live) view(name string) (names []string, host *liveHost, changed <-chan struct{}) {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	names = slices.Sorted(maps.Keys(l.hosts))
+	if name == "" && len(names) > 0 {
+		name = names[0]
+	}
+	if h := l.hosts[name]; h != nil {
+		copied := *h
+		copied.Kills = slices.Clone(h.Kills)
+		host = &copied
+	}
+	return names, host, l.changed
+}
+
+// all are copies of all hosts, by name.
+func (l *live) all() []liveHost {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	var all []liveHost
+	for _, name := range slices.Sorted(maps.Keys(l.hosts)) {
+		all = append(all, *l.hosts[name])
+	}
+	return all
+}

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/valyala/fasthttp"
+)
+
+const (
+	maxStreams = 512              // queries, followers and pages at once
+	heartbeat  = 15 * time.Second // of a stream that has nothing to say
+)
+
+// stream answers with what write writes, as it comes. Not more than maxStreams
+// are served at once. What write returns can no longer be told the client.
+func (s *server) stream(ctx *fasthttp.RequestCtx, contentType string, write func(*bufio.Writer) error) {
+	if s.streams.Add(1) > maxStreams {
+		s.streams.Add(-1)
+		ctx.Response.Header.Set(fasthttp.HeaderRetryAfter, "5")
+		fail(ctx, fasthttp.StatusServiceUnavailable, "%d streams are open, which is as many as there can be", maxStreams)
+		return
+	}
+	ctx.SetContentType(contentType)
+	path := string(ctx.RequestURI())
+	if ctx.IsHead() {
+		s.streams.Add(-1)
+		return
+	}
+	ctx.SetBodyStreamWriter(func(w *bufio.Writer) {
+		defer s.streams.Add(-1)
+		defer s.recovered(path)
+		if err := write(w); err != nil && !gone(err) {
+			s.warn("GET %s: %v", path, err)
+		}
+	})
+}
+
+// recovered ends a panic of what follows a request.
+func (s *server) recovered(path string) {
+	if p := recover(); p != nil {
+		s.panicked(path, p)
+	}
+}
+
+// writeError is a client that went away or takes nothing.
+type writeError struct{ error }
+
+func gone(err error) bool { return errors.As(err, new(writeError)) }
+
+// out is a stream's writer; its errors are the client's doing.
+type out struct{ *bufio.Writer }
+
+func (o out) Write(p []byte) (int, error) {
+	n, err := o.Writer.Write(p)
+	if err != nil {
+		err = writeError{err}
+	}
+	return n, err
+}
+
+func (o out) flush() error {
+	if err := o.Flush(); err != nil {
+		return writeError{err}
+	}
+	return nil
+}
+
+func (s *server) logs(ctx *fasthttp.RequestCtx) {
+	f, err := parseFilter(ctx.QueryArgs(), s.now())
+	if err != nil {
+		fail(ctx, fasthttp.StatusBadRequest, "%v", err)
+		return
+	}
+	views, end, grown := s.store.views(f, position{})
+	if f.newestFirst && anyUnknown(views) {
+		fail(ctx, fasthttp.StatusServiceUnavailable, "%v", errIndexing)
+		return
+	}
+	s.stream(ctx, "application/x-ndjson", func(w *bufio.Writer) error {
+		l := &limited{out{w}, f.limit}
+		err := s.store.query(views, f, l)
+		if err == nil && f.follow {
+			err = s.follow(f, l, end, grown)
+		}
+		if errors.Is(err, errEnough) {
+			return nil
+		}
+		return err
+	})
+}
+
+func anyUnknown(views []view) bool {
+	for _, v := range views {
+		for i := range v.blocks {
+			if v.blocks[i].unknown() {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// follow writes the lines from end on as they are stored, until the client or
+// logd ends it. It reads them from the day file: a client that takes nothing
+// costs no more than its buffers, and its connection is closed after
+// writeTime. An empty line now and then shows whether it is still there.
+func (s *server) follow(f *filter, l *limited, end position, grown <-chan struct{}) error {
+	w := l.w.(out)
+	for {
+		if err := w.flush(); err != nil {
+			return err
+		}
+		select {
+		case <-grown:
+		case <-s.stopping:
+			return nil
+		case <-time.After(heartbeat):
+			if _, err := fmt.Fprintln(w); err != nil {
+				return err
+			}
+			continue
+		}
+		var views []view
+		views, end, grown = s.store.views(f, end)
+		if err := s.store.query(views, f, l); err != nil {
+			return errors.Join(err, w.flush())
+		}
+	}
+}
