@@ -147,6 +147,10 @@ func (s *server) route(ctx *fasthttp.RequestCtx) {
 		fail(ctx, fasthttp.StatusMethodNotAllowed, "%s takes no %s", path, method)
 	case path == "/logs":
 		s.logs(ctx)
+	case path == "/":
+		servePage(ctx, "index.html")
+	case strings.HasPrefix(path, "/page/"):
+		servePage(ctx, strings.TrimPrefix(path, "/page/"))
 	case path == "/events":
 		s.events(ctx)
 	case path == "/metrics":
