@@ -28,6 +28,9 @@ type server struct {
 	streams  atomic.Int64 // open now
 	bodies   *semaphore.Weighted
 	stopping chan struct{} // closed when streams are to end
+
+	drawing sync.Mutex // held while a chart is drawn; guards charted
+	charted chartCache
 }
 
 // maxBodies bounds all bodies together that are being read or stored, in bytes.
@@ -153,6 +156,8 @@ func (s *server) route(ctx *fasthttp.RequestCtx) {
 		servePage(ctx, strings.TrimPrefix(path, "/page/"))
 	case path == "/events":
 		s.events(ctx)
+	case strings.HasPrefix(path, "/charts/"):
+		s.chart(ctx, strings.TrimPrefix(path, "/charts/"))
 	case path == "/metrics":
 		s.metrics(ctx)
 	case strings.HasPrefix(path, "/why/"):
