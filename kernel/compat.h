@@ -4,6 +4,7 @@
 #define WINNOW_COMPAT_H
 
 #include <linux/cgroup.h>
+#include <linux/mm_inline.h>
 #include <linux/pid.h>
 #include <linux/pid_namespace.h>
 #include <linux/version.h>
@@ -24,6 +25,23 @@
 #define compat_cpu_stat cgroup_rstat_cpu
 #define compat_cpu_stats(cgrp) ((cgrp)->rstat_cpu)
 #endif
+
+/*
+ * The multi-generational LRU keeps its own sizes; what is in none of its two
+ * youngest generations is what the kernel's files call inactive.
+ */
+static inline u64 compat_inactive_file(struct lruvec *lruvec, int zone)
+{
+	u64 pages = 0;
+#ifdef CONFIG_LRU_GEN
+	int gen;
+
+	for (gen = 0; gen < MAX_NR_GENS; gen++)
+		if (!lru_gen_is_active(lruvec, gen))
+			pages += max(READ_ONCE(lruvec->lrugen.nr_pages[gen][LRU_GEN_FILE][zone]), 0L);
+#endif
+	return pages;
+}
 
 /* The first pid from @nr on; the kernel's own is exported since 5.19. */
 static inline struct pid *compat_find_ge_pid(int nr)

@@ -235,10 +235,12 @@ static u64 inactive_file(struct mem_cgroup *memcg)
 	for_each_node_state(nid, N_MEMORY) {
 		struct lruvec *lruvec = &memcg->nodeinfo[nid]->lruvec;
 
-		for (zone = 0; zone < MAX_NR_ZONES; zone++)
+		for (zone = 0; zone < MAX_NR_ZONES; zone++) {
 			pages += mem_cgroup_get_zone_lru_size(lruvec,
 							      LRU_INACTIVE_FILE,
 							      zone);
+			pages += compat_inactive_file(lruvec, zone);
+		}
 	}
 	return pages;
 }

@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -129,16 +131,21 @@ func TestGuestBytes(t *testing.T) {
 		args := append([]string{"sh", "-c", "while :; do sleep 1000; done"}, arguments...)
 		want[box.start(t, path, args...)] = [2]string{goString(name[:min(len(name), 15)]), goString(strings.Join(args, " "))}
 	}
-	seen := 0
-	eventually(t, "all running", func() bool {
-		seen = 0
+	ended := time.Now().Add(10 * time.Second)
+	for {
+		got := map[int][2]string{}
 		for _, p := range read(t).find(t, id(1)).Processes {
-			if expected, ok := want[p.PID]; ok && p.Name == expected[0] && p.Cmdline == expected[1] {
-				seen++
+			if _, ok := want[p.PID]; ok {
+				got[p.PID] = [2]string{p.Name, p.Cmdline}
 			}
 		}
-		return seen == len(names)
-	})
+		if maps.Equal(got, want) {
+			break
+		}
+		if time.Now().After(ended) {
+			t.Fatalf("got %v\nnot %v", got, want)
+		}
+	}
 	text, err := os.ReadFile(procFile)
 	if err != nil {
 		t.Fatal(err)

@@ -312,10 +312,10 @@ func (c cgroup) shell(t testing.TB, script string) int {
 
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		if ok() {
 			return
 		}
 	}
-	t.Fatalf("not %s after 20 s", what)
+	t.Fatalf("not %s after a minute", what)
 }

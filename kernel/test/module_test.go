@@ -32,7 +32,8 @@ func TestGuestParameters(t *testing.T) {
 		}
 		return parse(t, text).find(t, id(1))
 	}
-	few := list()
+	var few container
+	eventually(t, "six of sleep", func() bool { few = list(); return few.Count == 6 && few.VSZKB == 6*few.Processes[0].VSZKB })
 	if few.Count != 6 || len(few.Processes) != 1 || few.Processes[0].PID != first {
 		t.Errorf("processes=0: %+v", few)
 	}
