@@ -38,6 +38,8 @@ declare -A defaults=(
   [WINNOW_SPAWN_MEMORY]=128m # memory limit of each
   [WINNOW_PORT]=7070         # logd's, on 127.0.0.1
   [WINNOW_SPOOL_MAX]=64MB    # logpost --spool-max
+  [WINNOW_RETAIN]=30d        # logd --retain
+  [WINNOW_RETAIN_SIZE]=10GB  # logd --retain-bytes
 )
 settings() {
   local name value
