@@ -20,7 +20,7 @@ const (
 	// came, what came first is passed over: only the latest is shown.
 	liveSpan = 4 << 20
 	maxHosts = 256 // that are shown; the one not heard of for longest goes
-	maxShown = 20  // kills of a host
+	maxShown = 10  // kills of a host
 )
 
 // live is what the newest lines say: of each host its last snapshot and its
@@ -193,7 +193,8 @@ func (l *live) tell() {
 func (l *live) view(name string) (names []string, host *liveHost, changed <-chan struct{}) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	names = slices.Sorted(maps.Keys(l.hosts))
+	names = slices.AppendSeq([]string{}, maps.Keys(l.hosts))
+	slices.Sort(names)
 	if name == "" && len(names) > 0 {
 		name = names[0]
 	}

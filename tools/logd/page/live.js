@@ -1,0 +1,199 @@
+import { ago, cell, clock, element, known, labelled, percent, row, size, story } from "./common.js";
+
+const $ = (id) => document.getElementById(id);
+const staleAfter = 60; // seconds without a snapshot
+const goneAfter = 12000; // ms without a word of logd, which ticks each 5 s
+const chartEvery = 30000; // ms
+const chartNames = {
+  memory: "Memory of the host: total, used and free",
+  cpu: "CPU over time, stacked by container",
+  classes: "Containers low and high over time, with kills",
+  kills: "Kills over time",
+  "top-memory": "The five containers with the highest peak of memory",
+  "top-cpu": "The five containers with the highest peak of CPU",
+};
+
+const parameters = new URLSearchParams(location.search);
+let source, state, heard = 0, offset = 0, lostAt = null, chartsAt = 0, newestKill = null;
+let sort = { key: "cpu_percent", down: true };
+
+function connect() {
+  if (source) source.close();
+  const host = parameters.get("host");
+  source = new EventSource("/events" + (host ? "?host=" + encodeURIComponent(host) : ""));
+  source.addEventListener("state", (event) => {
+    state = JSON.parse(event.data);
+    alive(state.now);
+    show();
+  });
+  source.addEventListener("tick", (event) => alive(JSON.parse(event.data)));
+  source.onerror = () => {
+    lostAt ??= Date.now();
+    showConnection();
+    if (source.readyState === EventSource.CLOSED) setTimeout(connect, 3000);
+  };
+}
+
+function alive(now) {
+  heard = Date.now();
+  offset = Date.parse(now) - heard;
+  lostAt = null;
+  showConnection();
+}
+
+// showConnection says whether what is shown is true now.
+function showConnection() {
+  if (!lostAt && heard && Date.now() - heard > goneAfter) lostAt = heard;
+  const box = $("state");
+  const say = (className, text) => {
+    if (box.className !== className) box.className = className;
+    if (box.textContent !== text) box.textContent = text;
+    document.body.classList.toggle("gone", className === "gone");
+  };
+  if (lostAt) return say("gone", "logd cannot be reached since " + clock(lostAt) + "; trying again");
+  if (!state) return;
+  if (!state.host) return say("stale", "no snapshot has arrived yet");
+  const age = (Date.now() + offset - Date.parse(state.host.time)) / 1000;
+  if (age > staleAfter) return say("stale", "stale: the last snapshot is " + ago(age) + " old");
+  say("live", "live");
+}
+
+function show() {
+  showHosts();
+  showGauges();
+  showRows();
+  showKills();
+  if (Date.now() - chartsAt > chartEvery) showCharts();
+}
+
+function showHosts() {
+  $("shown").textContent = state.shown || "";
+  $("host-label").hidden = state.hosts.length < 2;
+  const select = $("host");
+  if ([...select.options].map((o) => o.value).join("\n") !== state.hosts.join("\n")) {
+    select.replaceChildren(...state.hosts.map((name) => new Option(name, name)));
+  }
+  select.value = state.shown;
+}
+
+function showGauges() {
+  const h = state.host;
+  if (!h) return;
+  const containers = state.containers || [];
+  const cpu = containers.reduce((sum, c) => sum + (c.cpu_percent || 0), 0);
+  const gauges = [
+    ["Memory used", h.used_memory_kb, h.total_memory_kb, size(h.used_memory_kb) + " of " + size(h.total_memory_kb)],
+    ["Memory available", h.available_memory_kb, h.total_memory_kb, size(h.available_memory_kb)],
+    ["CPU of the containers", cpu, h.cpus * 100, percent(cpu) + " of " + h.cpus * 100 + " %"],
+  ];
+  for (const [name, key] of [["CPU", "cpu"], ["memory", "memory"], ["disk", "io"]]) {
+    const value = h[key + "_pressure_percent"];
+    gauges.push(["Waiting for " + name, value ?? 0, 100, value === null || value === undefined ? "not told by this kernel" : percent(value) + " of the last 10 s"]);
+  }
+  $("gauges").replaceChildren(...gauges.map(([name, value, max, text]) => {
+    const meter = element("meter");
+    meter.max = max || 1;
+    meter.value = value;
+    meter.setAttribute("aria-label", name);
+    meter.textContent = text;
+    return element("div", "", element("dt", "", name), element("dd", "", text, meter));
+  }));
+}
+
+function compare(a, b) {
+  const x = a[sort.key] ?? -1, y = b[sort.key] ?? -1;
+  const order = typeof x === "number" && typeof y === "number" ? x - y : String(x).localeCompare(String(y), undefined, { numeric: true });
+  return (sort.down ? -order : order) || (a.id < b.id ? -1 : 1);
+}
+
+function showRows() {
+  const containers = [...(state.containers || [])].sort(compare);
+  const count = (key, value) => containers.filter((c) => c[key] === value).length;
+  $("summary").textContent = containers.length + " running: " + count("class", "low") + " low, " + count("class", "high") + " high, " +
+    count("verdict", "kill") + " to be killed" + (state.host ? "; as of " + clock(state.host.time) : "");
+  for (const th of document.querySelectorAll("#table th")) {
+    th.setAttribute("aria-sort", th.dataset.key !== sort.key ? "none" : sort.down ? "descending" : "ascending");
+  }
+  // A row that stays keeps its element, so that the focus stays in it.
+  const old = new Map([...$("rows").children].map((tr) => [tr.dataset.id, tr]));
+  let before = $("rows").firstChild;
+  for (const c of containers) {
+    const tr = old.get(c.id) || newRow(c);
+    old.delete(c.id);
+    fill(tr, c);
+    if (tr === before) before = before.nextSibling;
+    else $("rows").insertBefore(tr, before);
+  }
+  for (const tr of old.values()) tr.remove();
+}
+
+function newRow(c) {
+  const tr = row();
+  tr.dataset.id = c.id;
+  tr.append(cell("", story(c.id, c.name)), cell(), cell(), labelled("CPU"), labelled("mem"), cell(), cell("reason"));
+  return tr;
+}
+
+function fill(tr, c) {
+  const texts = [null, c.class || "–", c.verdict || "–", percent(c.cpu_percent), size(c.memory_kb), c.image, c.reason];
+  texts.forEach((text, i) => {
+    if (text !== null && tr.cells[i].textContent !== text) tr.cells[i].textContent = text;
+  });
+  tr.cells[1].className = known(c.class);
+  tr.cells[2].className = known(c.verdict);
+}
+
+function showKills() {
+  const kills = state.kills || [];
+  $("no-kills").hidden = kills.length > 0;
+  $("kills").replaceChildren(...kills.map((k) => {
+    const time = element("time", "", clock(k.time));
+    time.dateTime = k.time;
+    const result = k.result === "killed" ? "killed" : "not killed (" + k.result + (k.error ? ": " + k.error : "") + ")";
+    return element("li", "", time, story(k.id, k.name), " (", element("span", known(k.class), k.class || "no class"), ") ",
+      element("span", k.result === "failed" ? "failed" : "", result), k.reason ? " – " + k.reason : "");
+  }));
+  const newest = kills[0] && kills[0].time + kills[0].id;
+  if (newestKill !== null && newest && newest !== newestKill) $("news").textContent = (kills[0].name || kills[0].id) + ": " + kills[0].result;
+  newestKill = newest || "";
+}
+
+const dark = matchMedia("(prefers-color-scheme: dark)");
+
+function showCharts() {
+  chartsAt = Date.now();
+  const common = "since=" + encodeURIComponent($("span").value) + "&host=" + encodeURIComponent(state?.shown || "");
+  for (const [name, alt] of Object.entries(chartNames)) {
+    let link = document.getElementById("chart-" + name);
+    if (!link) {
+      const picture = element("img");
+      picture.alt = alt;
+      picture.loading = "lazy";
+      link = element("a", "", picture);
+      link.id = "chart-" + name;
+      $("charts").append(link);
+    }
+    link.href = "/charts/" + name + ".svg?" + common;
+    link.firstChild.src = link.href + "&theme=" + (dark.matches ? "dark" : "light") + "&t=" + chartsAt;
+  }
+}
+
+for (const th of document.querySelectorAll("#table th")) {
+  th.firstElementChild.addEventListener("click", () => {
+    const numeric = th.classList.contains("number");
+    sort = { key: th.dataset.key, down: sort.key === th.dataset.key ? !sort.down : numeric };
+    if (state) showRows();
+  });
+}
+$("host").addEventListener("change", () => {
+  parameters.set("host", $("host").value);
+  history.replaceState(null, "", "?" + parameters);
+  chartsAt = 0;
+  newestKill = null;
+  connect();
+});
+$("span").addEventListener("change", showCharts);
+dark.addEventListener("change", showCharts);
+setInterval(showConnection, 1000);
+setInterval(() => { if (!lostAt && state && Date.now() - chartsAt > chartEvery) showCharts(); }, 5000);
+connect();

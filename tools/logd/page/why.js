@@ -1,0 +1,77 @@
+import { cell, clock, element, known, labelled, percent, row, size, story } from "./common.js";
+
+const $ = (id) => document.getElementById(id);
+
+function fact(name, ...content) {
+  $("facts").append(element("dt", "", name), element("dd", "", ...content));
+}
+
+function figures(tr, c) {
+  tr.append(cell(known(c.class), c.class || "–"), cell(known(c.verdict), c.verdict || "–"), labelled("CPU", percent(c.cpu_percent)),
+    labelled("mem", size(c.memory_kb)), cell("reason", c.reason));
+  return tr;
+}
+
+function showEnd(s) {
+  if (s.end) {
+    return "Killed at " + clock(s.end.time) + (s.end.signal ? " by " + s.end.signal : "") + ": " + s.end.reason;
+  }
+  const last = s.kills[s.kills.length - 1];
+  if (last) return "Condemned, but not killed (" + last.result + (last.error ? ": " + last.error : "") + "), at " + clock(last.time) + ".";
+  return "Never killed. Last seen at " + clock(s.last) + ".";
+}
+
+function show(s) {
+  document.title = "winnow: " + (s.name || s.id);
+  $("name").textContent = s.name || s.id;
+  $("end").textContent = showEnd(s);
+  $("end").className = s.end ? "kill" : "";
+  fact("Image", s.image || "not known");
+  fact("Host", s.host);
+  fact("Id", s.id);
+  if (s.created) fact("Created", clock(s.created));
+  fact("Seen", clock(s.first) + " to " + clock(s.last));
+  const labels = Object.entries(s.labels).map(([key, value]) => key + "=" + value);
+  if (labels.length) fact("Labels", labels.join(", "));
+  if (s.others.length) fact("Others of its name", ...s.others.flatMap((id, i) => (i ? [", ", story(id)] : [story(id)])));
+  showConsidered(s);
+  showSamples(s);
+  $("state").textContent = "as of " + clock(Date.now());
+}
+
+function showConsidered(s) {
+  if (!s.considered.length) return;
+  $("considered").closest("section").hidden = false;
+  const condemned = s.considered.find((c) => c.id === s.id)?.verdict === "kill";
+  $("considered-when").textContent = "The " + s.considered.length + " containers of the snapshot in which it was last " + (condemned ? "condemned" : "seen") + ", by class and rank:";
+  s.considered.sort((a, b) => (a.class < b.class ? -1 : a.class > b.class ? 1 : a.rank - b.rank));
+  for (const c of s.considered) {
+    const tr = row();
+    if (c.id === s.id) tr.className = "self";
+    tr.append(cell("", c.id === s.id ? c.name + " (this one)" : story(c.id, c.name)));
+    $("considered").append(figures(tr, c));
+  }
+}
+
+function showSamples(s) {
+  if (!s.samples.length) return;
+  $("samples").closest("section").hidden = false;
+  $("samples-note").textContent = s.samples.length < s.sample_count
+    ? s.samples.length + " of " + s.sample_count + ", all changes of class and verdict among them; the newest first."
+    : s.sample_count + ", the newest first.";
+  for (const c of s.samples.reverse()) {
+    const tr = row();
+    tr.append(cell("", clock(c.time)));
+    $("samples").append(figures(tr, c));
+  }
+}
+
+try {
+  const response = await fetch(location.pathname, { headers: { Accept: "application/json" } });
+  const answer = await response.json();
+  if (!response.ok) throw new Error(answer.error);
+  show(answer);
+} catch (error) {
+  $("state").className = "gone";
+  $("state").textContent = error.message;
+}
