@@ -52,7 +52,9 @@ lint: ## gofmt, vet, shellcheck and shfmt
 	shfmt -d -i 2 -ci $(SCRIPTS)
 
 .PHONY: bench
-bench: build ## measure against named peers; prints JSON lines
+bench: ## measure against named peers; prints JSON lines
+	scripts/deps bench
+	$(MAKE) build >&2
 	go test -run '^$$' -bench . -benchtime 1x -timeout 30m ./... | tee >(grep -v '^{' >&2) | grep '^{'
 
 .PHONY: clean
