@@ -22,9 +22,9 @@ import (
 var managed = map[string]string{record.LabelManaged: "true"}
 
 // victim starts a container that may be killed.
-func victim(t *testing.T, mode ...string) string {
+func victim(t *testing.T, load ...string) string {
 	t.Helper()
-	return dockertest.Start(t, container.Config{Cmd: mode, Labels: managed}, container.HostConfig{})
+	return dockertest.Start(t, container.Config{Cmd: load, Labels: managed}, container.HostConfig{})
 }
 
 // inspect gives a container's state; of one that is not there, nil.
@@ -50,28 +50,29 @@ func killOne(t *testing.T, line string, args ...string) record.Kill {
 func TestKills(t *testing.T) {
 	docker := dockertest.Client(t)
 	tests := []struct {
-		name, mode, signal string
-		config             container.Config
-		host               container.HostConfig
-		pause              bool
-		args               []string
-		removed            bool
+		name, signal string
+		load         []string
+		config       container.Config
+		host         container.HostConfig
+		pause        bool
+		args         []string
+		removed      bool
 	}{
-		{name: "one that ends by itself", mode: "sleep", signal: "SIGTERM"},
-		{name: "one that ignores SIGTERM", mode: "ignore-term", signal: "SIGKILL"},
-		{name: "one with a stop signal", mode: "ignore-term", config: container.Config{StopSignal: "SIGQUIT"}, signal: "SIGQUIT"},
-		{name: "one that is paused", mode: "sleep", pause: true, signal: "SIGTERM"},
-		{name: "one that is to be restarted always", mode: "ignore-term", signal: "SIGKILL",
+		{name: "one that ends by itself", signal: "SIGTERM"},
+		{name: "one that ignores SIGTERM", load: []string{"-ignore-term"}, signal: "SIGKILL"},
+		{name: "one with a stop signal", load: []string{"-ignore-term"}, config: container.Config{StopSignal: "SIGQUIT"}, signal: "SIGQUIT"},
+		{name: "one that is paused", pause: true, signal: "SIGTERM"},
+		{name: "one that is to be restarted always", load: []string{"-ignore-term"}, signal: "SIGKILL",
 			host: container.HostConfig{RestartPolicy: container.RestartPolicy{Name: container.RestartPolicyAlways}}},
-		{name: "one that Docker removes", mode: "sleep", host: container.HostConfig{AutoRemove: true}, args: []string{"--rm"},
+		{name: "one that Docker removes", host: container.HostConfig{AutoRemove: true}, args: []string{"--rm"},
 			signal: "SIGTERM", removed: true},
-		{name: "with its record", mode: "sleep", args: []string{"--rm"}, signal: "SIGTERM", removed: true},
-		{name: "without a grace", mode: "ignore-term", args: []string{"--grace", "0"}, signal: "SIGKILL"},
+		{name: "with its record", args: []string{"--rm"}, signal: "SIGTERM", removed: true},
+		{name: "without a grace", load: []string{"-ignore-term"}, args: []string{"--grace", "0"}, signal: "SIGKILL"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			test.config.Cmd, test.config.Labels = []string{test.mode}, managed
+			test.config.Cmd, test.config.Labels = test.load, managed
 			id := dockertest.Start(t, test.config, test.host)
 			if test.pause {
 				if err := docker.ContainerPause(t.Context(), id); err != nil {
@@ -100,7 +101,7 @@ func TestKills(t *testing.T) {
 func TestVolumesStay(t *testing.T) {
 	t.Parallel()
 	docker := dockertest.Client(t)
-	id := dockertest.Start(t, container.Config{Cmd: []string{"sleep"}, Labels: managed, Volumes: map[string]struct{}{"/data": {}}}, container.HostConfig{})
+	id := dockertest.Start(t, container.Config{Labels: managed, Volumes: map[string]struct{}{"/data": {}}}, container.HostConfig{})
 	found, err := docker.ContainerInspect(t.Context(), id)
 	if err != nil {
 		t.Fatal(err)
@@ -117,7 +118,7 @@ func TestVolumesStay(t *testing.T) {
 func TestChangesNothing(t *testing.T) {
 	t.Parallel()
 	docker := dockertest.Client(t)
-	id := victim(t, "sleep")
+	id := victim(t)
 	before := inspect(t, docker, id)
 	for want, test := range map[string]struct {
 		age  time.Duration
@@ -138,7 +139,7 @@ func TestChangesNothing(t *testing.T) {
 func TestGone(t *testing.T) {
 	t.Parallel()
 	docker := dockertest.Client(t)
-	id := victim(t, "sleep")
+	id := victim(t)
 	if err := docker.ContainerStop(t.Context(), id, container.StopOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -161,7 +162,7 @@ func TestInParallel(t *testing.T) {
 	var in strings.Builder
 	ids := make([]string, 20)
 	for i := range ids {
-		ids[i] = victim(t, "ignore-term")
+		ids[i] = victim(t, "-ignore-term")
 	}
 	for _, id := range ids {
 		in.WriteString(condemned(id, 0))
@@ -202,7 +203,7 @@ func TestPipeline(t *testing.T) {
 	docker := dockertest.Client(t)
 	bin := build(t, "namectr", "classify", "killctr")
 	start := func(labels map[string]string) string {
-		return dockertest.Start(t, container.Config{Cmd: []string{"sleep"}, Labels: labels}, container.HostConfig{})
+		return dockertest.Start(t, container.Config{Labels: labels}, container.HostConfig{})
 	}
 	doomed, restarted := start(managed), start(managed)
 	protected := start(map[string]string{record.LabelManaged: "true", record.LabelProtect: "true"})
@@ -274,7 +275,7 @@ func build(t *testing.T, tools ...string) string {
 func TestDockerdRestarts(t *testing.T) {
 	d := newDaemon(t)
 	d.start()
-	id := victim(t, "ignore-term")
+	id := victim(t, "-ignore-term")
 	var kills []record.Kill
 	var err error
 	done := make(chan struct{})

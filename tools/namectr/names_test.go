@@ -129,7 +129,7 @@ func TestAnswersAtOnce(t *testing.T) {
 
 func TestRealContainer(t *testing.T) {
 	labels := map[string]string{"say": "\"<é>\"\n"}
-	id := dockertest.Start(t, container.Config{Cmd: []string{"sleep"}, Labels: labels}, container.HostConfig{})
+	id := dockertest.Start(t, container.Config{Labels: labels}, container.HostConfig{})
 	var stdout, stderr strings.Builder
 	in := fmt.Sprintf(`{"type":"container","snapshot":"s","id":%q}`, id)
 	if err := run(t.Context(), nil, strings.NewReader(in), &stdout, &stderr); err != nil {

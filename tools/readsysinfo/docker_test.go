@@ -1,112 +1,37 @@
 package main
 
 import (
-	"archive/tar"
-	"bytes"
-	"context"
 	"encoding/json"
-	"fmt"
 	"math"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	dockercontainer "github.com/docker/docker/api/types/container"
-	"github.com/docker/docker/api/types/image"
 	"github.com/docker/docker/client"
 	"golang.org/x/sync/errgroup"
+
+	"winnow/tools/internal/dockertest"
 )
-
-// docker runs containers of one image, built over testdata/load.
-type docker struct {
-	*testing.T
-	api   *client.Client
-	image string
-}
-
-func newDocker(t *testing.T) docker {
-	t.Helper()
-	api, err := client.NewClientWithOpts(client.FromEnv, client.WithAPIVersionNegotiation())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { api.Close() })
-	if _, err := api.Ping(t.Context()); client.IsErrConnectionFailed(err) {
-		t.Skipf("skipped: no Docker engine: %v", err)
-	} else if err != nil {
-		t.Fatal(err)
-	}
-	d := docker{t, api, fmt.Sprintf("wtest-readsysinfo-%d:latest", os.Getpid())}
-
-	path := filepath.Join(t.TempDir(), "load")
-	build := exec.Command("go", "build", "-o", path, "./testdata/load")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	program, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var layer bytes.Buffer
-	w := tar.NewWriter(&layer)
-	if err := w.WriteHeader(&tar.Header{Name: "load", Mode: 0o755, Size: int64(len(program))}); err != nil {
-		t.Fatal(err)
-	}
-	w.Write(program)
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	answer, err := api.ImageImport(t.Context(), image.ImportSource{Source: &layer, SourceName: "-"}, d.image, image.ImportOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer answer.Close()
-	var said bytes.Buffer
-	said.ReadFrom(answer)
-	t.Cleanup(func() {
-		if _, err := api.ImageRemove(context.Background(), d.image, image.RemoveOptions{Force: true}); err != nil {
-			t.Errorf("%v: %s", err, said.String())
-		}
-	})
-	return d
-}
-
-func (d docker) start(name string, args ...string) (id string) {
-	d.Helper()
-	config := &dockercontainer.Config{Image: d.image, Entrypoint: append([]string{"/load"}, args...)}
-	made, err := d.api.ContainerCreate(d.Context(), config, &dockercontainer.HostConfig{NetworkMode: "none"}, nil, nil, fmt.Sprintf("wtest-readsysinfo-%d-%s", os.Getpid(), name))
-	if err != nil {
-		d.Fatal(err)
-	}
-	d.Cleanup(func() {
-		if err := d.api.ContainerRemove(context.Background(), made.ID, dockercontainer.RemoveOptions{Force: true}); err != nil {
-			d.Error(err)
-		}
-	})
-	if err := d.api.ContainerStart(d.Context(), made.ID, dockercontainer.StartOptions{}); err != nil {
-		d.Fatal(err)
-	}
-	return made.ID
-}
 
 // The figures of real containers are those that docker stats shows.
 func TestAgainstDockerStats(t *testing.T) {
 	t.Parallel()
-	d := newDocker(t)
+	docker := dockertest.Client(t)
+	start := func(load ...string) string {
+		return dockertest.Start(t, dockercontainer.Config{Cmd: load}, dockercontainer.HostConfig{})
+	}
 	// Each holds enough for the kernel's steps of up to 64 pages a core, in
 	// which it charges memory, to be well below 2 %.
-	burning := d.start("burning", "-memory", "64", "-cpu", "40")
+	burning := start("-memory", "64", "-cpu", "40")
 	ids := map[string]string{
 		"burning": burning,
-		"holding": d.start("holding", "-memory", "128"),
-		"caching": d.start("caching", "-memory", "128", "-file", "32", "--", "\"quoted\"\n\x01", "é"),
+		"holding": start("-memory", "128"),
+		"caching": start("-memory", "128", "-file", "32", "--", "\"quoted\"\n\x01", "é"),
 	}
 	time.Sleep(time.Second) // until they have what they shall hold
-	answer, err := d.api.ContainerStats(t.Context(), burning, true)
+	answer, err := docker.ContainerStats(t.Context(), burning, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,7 +55,7 @@ func TestAgainstDockerStats(t *testing.T) {
 	if s.err != nil || s.stderr != "" {
 		t.Fatalf("%v: %s", s.err, s.stderr)
 	}
-	for name, memory := range memoryOf(d, ids) {
+	for name, memory := range memoryOf(t, docker, ids) {
 		c := find(s, ids[name])
 		if c == nil {
 			t.Fatalf("%s is not in %s", name, s.stdout)
@@ -159,15 +84,15 @@ func TestAgainstDockerStats(t *testing.T) {
 
 // memoryOf is what docker stats shows as memory in use, in kB. The engine takes
 // a second for each, so all are asked at once.
-func memoryOf(d docker, ids map[string]string) map[string]*atomic.Uint64 {
-	d.Helper()
+func memoryOf(t *testing.T, docker *client.Client, ids map[string]string) map[string]*atomic.Uint64 {
+	t.Helper()
 	memory := make(map[string]*atomic.Uint64)
 	var all errgroup.Group
 	for name, id := range ids {
 		kB := new(atomic.Uint64)
 		memory[name] = kB
 		all.Go(func() error {
-			answer, err := d.api.ContainerStatsOneShot(d.Context(), id)
+			answer, err := docker.ContainerStatsOneShot(t.Context(), id)
 			if err != nil {
 				return err
 			}
@@ -184,7 +109,7 @@ func memoryOf(d docker, ids map[string]string) map[string]*atomic.Uint64 {
 		})
 	}
 	if err := all.Wait(); err != nil {
-		d.Fatal(err)
+		t.Fatal(err)
 	}
 	return memory
 }

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -40,7 +41,8 @@ func Client(t testing.TB) *client.Client {
 }
 
 // Image makes the test image where the engine lacks it, and names it. Its one
-// program takes as arguments: sleep | ignore-term | spin PERCENT | hold SIZE.
+// program rests, unless its arguments say more: -memory MIB, -file MIB,
+// -cpu PERCENT, -ignore-term.
 func Image(t testing.TB) string {
 	t.Helper()
 	docker := Client(t)
@@ -49,6 +51,7 @@ func Image(t testing.TB) string {
 		t.Fatal(err)
 	}
 	name := fmt.Sprintf("winnow-test:%.6x", sha256.Sum256(program))
+	defer lock(t)()
 	if _, err := docker.ImageInspect(t.Context(), name); err == nil {
 		return name
 	}
@@ -63,6 +66,20 @@ func Image(t testing.TB) string {
 		t.Fatalf("building %s: %v\n%s", name, err, said)
 	}
 	return name
+}
+
+// lock keeps the tests of other packages from making the image as well, which
+// would take its name from the one that containers run.
+func lock(t testing.TB) (unlock func()) {
+	t.Helper()
+	f, err := os.OpenFile(filepath.Join(os.TempDir(), "winnow-test-image.lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	return func() { f.Close() }
 }
 
 // program is the image's, built once a process.
@@ -97,8 +114,8 @@ func buildContext(program []byte) io.Reader {
 
 var notInNames = regexp.MustCompile(`[^a-zA-Z0-9]+`)
 
-// Start runs a container of the test image, without a network, and gives its
-// id. What config and host say goes before the defaults. The container is
+// Start runs a container of the test image, without a network, waits until it
+// is ready, and gives its id. What config and host say goes before the defaults. The container is
 // removed when the test ends.
 func Start(t testing.TB, config container.Config, host container.HostConfig) string {
 	t.Helper()
@@ -120,5 +137,19 @@ func Start(t testing.TB, config container.Config, host container.HostConfig) str
 	if err := docker.ContainerStart(t.Context(), made.ID, container.StartOptions{}); err != nil {
 		t.Fatal(err)
 	}
+	waitUntilReady(t, docker, made.ID)
 	return made.ID
+}
+
+// waitUntilReady waits for the first words of the container.
+func waitUntilReady(t testing.TB, docker *client.Client, id string) {
+	t.Helper()
+	said, err := docker.ContainerLogs(t.Context(), id, container.LogsOptions{ShowStdout: true, ShowStderr: true, Follow: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer said.Close()
+	if _, err := io.ReadFull(said, make([]byte, 1)); err != nil {
+		t.Fatalf("container %s said nothing: %v", id, err)
+	}
 }

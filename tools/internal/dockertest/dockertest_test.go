@@ -11,7 +11,7 @@ func TestStart(t *testing.T) {
 	docker := Client(t)
 	var id string
 	t.Run("a container", func(t *testing.T) {
-		id = Start(t, container.Config{Cmd: []string{"spin", "5"}}, container.HostConfig{})
+		id = Start(t, container.Config{Cmd: []string{"-cpu=5"}}, container.HostConfig{})
 		got, err := docker.ContainerInspect(t.Context(), id)
 		if err != nil {
 			t.Fatal(err)

@@ -1,73 +1,57 @@
-// Command load is the one program in the test image: it rests, ignores
-// SIGTERM, burns CPU or holds memory. It ends by itself after ten minutes, so a
-// test that dies leaves no container running for long.
+// Command load is the one program in the test image: a steady load, from when
+// it says that it is ready until TERM or for ten minutes, so a test that dies leaves no container running for long.
 package main
 
 import (
+	"flag"
 	"fmt"
+	"log"
 	"os"
 	"os/signal"
-	"strconv"
 	"syscall"
 	"time"
-
-	"github.com/docker/go-units"
 )
 
-const usage = "usage: load sleep | ignore-term | spin PERCENT | hold SIZE"
+// period is the span of which a part is spent busy.
+const period = 20 * time.Millisecond
 
 func main() {
-	time.AfterFunc(10*time.Minute, func() { os.Exit(0) })
-	if err := load(append(os.Args[1:], "", "")); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(2)
-	}
-}
+	memory := flag.Int("memory", 0, "MiB to hold")
+	file := flag.Int("file", 0, "MiB to write to a file, which stays in its cache")
+	cpu := flag.Int("cpu", 0, "percent of a core to use")
+	ignore := flag.Bool("ignore-term", false, "do not end on TERM")
+	flag.Parse()
 
-func load(args []string) error {
-	mode, amount := args[0], args[1]
-	if mode == "ignore-term" {
-		signal.Ignore(syscall.SIGTERM)
-		select {}
-	}
 	term := make(chan os.Signal, 1)
-	signal.Notify(term, syscall.SIGTERM) // the kernel gives a PID 1 no default action
-	switch mode {
-	case "sleep":
-		<-term
-		return nil
-	case "spin":
-		percent, err := strconv.Atoi(amount)
-		if err != nil || percent < 1 || percent > 100 {
-			return fmt.Errorf("not a percentage: %q", amount)
-		}
-		spin(time.Duration(percent)*time.Millisecond, term)
-		return nil
-	case "hold":
-		size, err := units.RAMInBytes(amount)
-		if err != nil {
-			return err
-		}
-		memory := make([]byte, size)
-		for i := range memory {
-			memory[i] = 1
-		}
-		<-term
-		memory[0] = 0
-		return nil
+	if *ignore {
+		signal.Ignore(syscall.SIGTERM)
+	} else {
+		signal.Notify(term, syscall.SIGTERM) // the kernel gives a PID 1 no default action
 	}
-	return fmt.Errorf("unknown mode %q\n%s", mode, usage)
-}
-
-// spin is busy for the given part of every 100 ms.
-func spin(busy time.Duration, stop <-chan os.Signal) {
-	for tick := time.NewTicker(100 * time.Millisecond); ; {
-		for start := time.Now(); time.Since(start) < busy; {
+	held := make([]byte, *memory<<20)
+	for i := 0; i < len(held); i += os.Getpagesize() {
+		held[i] = 1
+	}
+	if *file > 0 {
+		if err := os.WriteFile("/file", make([]byte, *file<<20), 0o600); err != nil {
+			log.Fatal(err)
 		}
+	}
+	fmt.Println("ready")
+	var wake <-chan time.Time
+	if *cpu > 0 {
+		wake = time.Tick(period)
+	}
+	for over := time.After(10 * time.Minute); ; {
 		select {
-		case <-stop:
+		case <-term:
 			return
-		case <-tick.C:
+		case <-over:
+			return
+		case start := <-wake:
+			for time.Since(start) < period*time.Duration(*cpu)/100 {
+				held = held[:len(held):len(held)] // keeps it from being collected
+			}
 		}
 	}
 }
