@@ -37,12 +37,11 @@ func unknownBlock(from, to int64) block {
 
 func (b *block) unknown() bool { return b.min == math.MinInt64 && b.max == math.MaxInt64 }
 
-// extend adds a line of n bytes whose `time` is text.
-func (b *block) extend(n int64, text string) {
+// extend adds a line of n bytes that is of the time at, if it has one.
+func (b *block) extend(n, at int64, timed bool) {
 	b.to += n
 	b.bytes += n
-	at, ok := parseTime(text)
-	if !ok {
+	if !timed {
 		b.untimed = true
 		return
 	}
@@ -60,11 +59,11 @@ func (b *block) join(next block) {
 // blocks collects lines that follow one another.
 type blocks []block
 
-func (bs *blocks) extend(n int64, time string) {
+func (bs *blocks) extend(n, at int64, timed bool) {
 	if last := len(*bs) - 1; last < 0 || (*bs)[last].bytes >= blockSize {
 		*bs = append(*bs, newBlock(bs.end()))
 	}
-	(*bs)[len(*bs)-1].extend(n, time)
+	(*bs)[len(*bs)-1].extend(n, at, timed)
 }
 
 func (bs blocks) end() int64 {
@@ -185,7 +184,8 @@ func indexLines(r io.ReaderAt, from, to int64) ([]block, error) {
 	for {
 		line, err := in.ReadBytes('\n')
 		if len(line) > 0 {
-			current.extend(int64(len(line)), gjson.GetBytes(line, "time").Str)
+			at, timed := parseTime(gjson.GetBytes(line, "time").Str)
+			current.extend(int64(len(line)), at, timed)
 		}
 		if current.bytes >= blockSize || err == io.EOF && current.bytes > 0 {
 			blocks = append(blocks, current)

@@ -141,13 +141,16 @@ func (b *bodyBuffer) free() {
 	}
 }
 
+var checkers = sync.Pool{New: func() any { return new(checker) }}
+
 // parseBatch checks the lines of body, which the batch keeps.
 func parseBatch(body []byte) (*batch, *answer) {
 	b := &batch{done: make(chan error, 1)}
 	ans := &answer{Refused: []refusal{}}
 	b.lines = body[:0] // what is kept of it is never longer than what was read
 	number := 0
-	var line record.Line
+	c := checkers.Get().(*checker)
+	defer checkers.Put(c)
 	for len(body) > 0 {
 		var text []byte
 		text, body, _ = bytes.Cut(body, []byte{'\n'})
@@ -156,13 +159,14 @@ func parseBatch(body []byte) (*batch, *answer) {
 		if len(bytes.TrimSpace(text)) == 0 {
 			continue
 		}
-		if err := line.Parse(text); err != nil {
+		f, err := c.check(text)
+		if err != nil {
 			ans.refuse(number, err)
 			continue
 		}
-		b.index.extend(int64(len(text)+1), line.Get("time").Str)
-		if line.Type() == record.TypeKill {
-			b.kills = append(b.kills, newKillKey(line.Get("class").Str, line.Get("result").Str))
+		b.index.extend(int64(len(text)+1), f.at, f.timed)
+		if string(f.kind) == record.TypeKill {
+			b.kills = append(b.kills, newKillKey(string(f.class), string(f.result)))
 		}
 		b.count++
 		b.lines = append(append(b.lines, text...), '\n')

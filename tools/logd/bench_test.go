@@ -1,0 +1,186 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"winnow/tools/internal/bench"
+	"winnow/tools/internal/record"
+
+	"github.com/valyala/fasthttp"
+)
+
+// benchTime is how long each side of a comparison is measured, in each round.
+const benchTime = 3 * time.Second
+
+// benchLine is a record as the pipeline writes it.
+func benchLine(n int) []byte {
+	cpu := 12.5
+	c := record.Container{ID: fmt.Sprintf("%064x", n), PID: 4000 + n%1000, Process: "burn", Cmdline: "/burn --cpu 10%", Processes: 1, MemoryKB: 8123, RSSKB: 9000,
+		VSZKB: 1200000, MemoryPercent: .21, CPUNS: uint64(n) * 1000, CPUPercent: &cpu}
+	c.Header = record.Header{Type: record.TypeContainer, Time: noon.Add(time.Duration(n) * time.Millisecond), Host: "vm", Snapshot: fmt.Sprint("s-", n/30)}
+	line, err := record.Marshal(c)
+	if err != nil {
+		panic(err)
+	}
+	return line
+}
+
+// request is a POST as it goes over the wire.
+func request(body []byte) []byte {
+	head := fmt.Sprintf("POST /logs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson\r\nContent-Length: %d\r\n\r\n", len(body))
+	return append([]byte(head), body...)
+}
+
+// load posts the same body from so many clients for benchTime, each waiting
+// for its answer, and is how many were answered a second.
+func load(b *testing.B, addr string, clients int, body []byte) float64 {
+	b.Helper()
+	var done atomic.Int64
+	var all sync.WaitGroup
+	text := request(body)
+	start := time.Now()
+	for range clients {
+		all.Go(func() {
+			c, err := net.Dial("tcp", addr)
+			if err != nil {
+				b.Error(err)
+				return
+			}
+			defer c.Close()
+			var answer fasthttp.Response
+			in := bufio.NewReader(c)
+			for time.Since(start) < benchTime {
+				if _, err := c.Write(text); err != nil {
+					b.Error(err)
+					return
+				}
+				if err := answer.Read(in); err != nil || answer.StatusCode() != fasthttp.StatusOK {
+					b.Errorf("status %d, %v", answer.StatusCode(), err)
+					return
+				}
+				done.Add(1)
+			}
+		})
+	}
+	all.Wait()
+	return float64(done.Load()) / time.Since(start).Seconds()
+}
+
+// serveBench starts a command that serves on addr, until the bench ends.
+func serveBench(b *testing.B, addr string, cmd *exec.Cmd) *exec.Cmd {
+	b.Helper()
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	if err := cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		cmd.Process.Signal(syscall.SIGTERM)
+		cmd.Wait()
+	})
+	for begun := time.Now(); time.Since(begun) < 30*time.Second; time.Sleep(10 * time.Millisecond) {
+		if c, err := net.Dial("tcp", addr); err == nil {
+			c.Close()
+			return cmd
+		}
+	}
+	b.Fatalf("%v does not listen: %s", cmd, said.String())
+	return nil
+}
+
+func benchAddr(b *testing.B) string {
+	b.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func startBenchLog(b *testing.B, args ...string) (addr, dir string, cmd *exec.Cmd) {
+	b.Helper()
+	addr, dir = benchAddr(b), b.TempDir()
+	return addr, dir, serveBench(b, addr, exec.Command("logd", append([]string{"--listen", addr, "--dir", dir}, args...)...))
+}
+
+func startPeer(b *testing.B) string {
+	b.Helper()
+	addr := benchAddr(b)
+	host, port, _ := strings.Cut(addr, ":")
+	cmd := exec.Command("/usr/bin/python3", "-m", "uvicorn", "--app-dir", "testdata/bench", "--host", host, "--port", port, "--log-level", "error", "--no-access-log", "peer:app")
+	cmd.Env = append(os.Environ(), "PEER_LOG="+filepath.Join(b.TempDir(), "log.jsonl"), "PYTHONDONTWRITEBYTECODE=1")
+	serveBench(b, addr, cmd)
+	return addr
+}
+
+// BenchmarkSingleLines compares posts of one line from 32 clients with the
+// same to FastAPI; both answer when the line is synced.
+func BenchmarkSingleLines(b *testing.B) {
+	ours, _, _ := startBenchLog(b)
+	peer := startPeer(b)
+	line := benchLine(7)
+	var mine, theirs []float64
+	for range 3 {
+		mine = append(mine, load(b, ours, 32, line))
+		theirs = append(theirs, load(b, peer, 32, line))
+	}
+	bench.Print(b, bench.Result{Bench: "logd single lines, 32 clients", Ours: middle(mine), Peer: middle(theirs), Unit: "posts/s", Against: "FastAPI and uvicorn, append and fdatasync"})
+}
+
+func middle(values []float64) float64 {
+	slices.Sort(values)
+	return values[len(values)/2]
+}
+
+// writeLoop is what write and fdatasync of the same bytes reach by themselves.
+func writeLoop(b *testing.B, chunk []byte) float64 {
+	b.Helper()
+	f, err := realDisk{}.Append(filepath.Join(b.TempDir(), "bare"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer f.Close()
+	start, n := time.Now(), 0
+	for ; time.Since(start) < benchTime; n++ {
+		if _, err := f.Write(chunk); err != nil {
+			b.Fatal(err)
+		}
+		if err := f.Datasync(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	return float64(n) / time.Since(start).Seconds()
+}
+
+// BenchmarkBatches posts 500 lines at a time from 4 clients, against a bare
+// loop that writes and syncs the same bytes, a batch at a time.
+func BenchmarkBatches(b *testing.B) {
+	const lines = 500
+	var body []byte
+	for i := range lines {
+		body = append(body, benchLine(i)...)
+	}
+	addr, _, _ := startBenchLog(b)
+	var mine, theirs []float64
+	for range 3 {
+		mine = append(mine, lines*load(b, addr, 4, body))
+		theirs = append(theirs, lines*writeLoop(b, body))
+	}
+	against := fmt.Sprintf("a bare loop of write and fdatasync, %d bytes a line", len(body)/lines)
+	bench.Print(b, bench.Result{Bench: "logd batches of 500, 4 clients", Ours: middle(mine), Peer: middle(theirs), Unit: "lines/s", Against: against})
+	bench.Bound(b, "logd batches of 500, wanted", middle(mine), 1_000_000, "lines/s")
+}
