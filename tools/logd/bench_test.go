@@ -3,8 +3,11 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -183,4 +186,114 @@ func BenchmarkBatches(b *testing.B) {
 	against := fmt.Sprintf("a bare loop of write and fdatasync, %d bytes a line", len(body)/lines)
 	bench.Print(b, bench.Result{Bench: "logd batches of 500, 4 clients", Ours: middle(mine), Peer: middle(theirs), Unit: "lines/s", Against: against})
 	bench.Bound(b, "logd batches of 500, wanted", middle(mine), 1_000_000, "lines/s")
+}
+
+const (
+	bigDays  = 10
+	bigLines = 1_000_000 // a day
+)
+
+// writeDays makes a log of ten million lines, evenly over the ten days that
+// end at now, and is how many bytes a day has.
+func writeDays(b *testing.B, dir string, now time.Time) int64 {
+	b.Helper()
+	size := 0
+	for i := range bigDays {
+		begin := now.AddDate(0, 0, i-bigDays)
+		f, err := os.Create(filepath.Join(dir, begin.AddDate(0, 0, 1).Format(dayLayout)+plainExt))
+		if err != nil {
+			b.Fatal(err)
+		}
+		out := bufio.NewWriterSize(f, 1<<20)
+		line := benchLine(0)
+		at := bytes.Index(line, []byte(noon.Format(time.RFC3339)))
+		id := bytes.Index(line, []byte(`"id":"`)) + len(`"id":"`)
+		line = slices.Concat(line[:at], []byte("2026-11-21T12:00:00.000Z"), line[at+len(noon.Format(time.RFC3339)):])
+		id += len(".000")
+		size = len(line)
+		for n := range bigLines {
+			copy(line[at:], begin.Add(time.Duration(n)*(24*time.Hour/bigLines)).Format("2006-01-02T15:04:05.000Z"))
+			copy(line[id:], fmt.Sprintf("%06d", n%1000)) // a thousand containers
+			out.Write(line)
+		}
+		if err := errors.Join(out.Flush(), f.Close()); err != nil {
+			b.Fatal(err)
+		}
+	}
+	return int64(size) * bigLines
+}
+
+// fetch gets a path, and is how many bytes the answer has and how long it took.
+func fetch(b *testing.B, addr, path string) (int64, time.Duration) {
+	b.Helper()
+	start := time.Now()
+	response, err := http.Get("http://" + addr + path)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer response.Body.Close()
+	n, err := io.Copy(io.Discard, response.Body)
+	if err != nil || response.StatusCode != http.StatusOK {
+		b.Fatalf("%s: status %d, %v", path, response.StatusCode, err)
+	}
+	return n, time.Since(start)
+}
+
+func peakMiB(b *testing.B, cmd *exec.Cmd) float64 {
+	b.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", cmd.Process.Pid))
+	if err != nil {
+		b.Fatal(err)
+	}
+	var kb float64
+	_, after, _ := strings.Cut(string(text), "VmHWM:")
+	if _, err := fmt.Sscan(after, &kb); err != nil {
+		b.Fatal(err)
+	}
+	return kb / 1024
+}
+
+// BenchmarkTenMillionLines measures a logd that holds them.
+func BenchmarkTenMillionLines(b *testing.B) {
+	dir := b.TempDir()
+	now := time.Now().UTC()
+	day := writeDays(b, dir, now)
+	store, err := openStore(storeOptions{dir: dir}, realDisk{}, time.Now, b.Logf)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for len(store.unindexed()) > 0 {
+		time.Sleep(10 * time.Millisecond)
+	}
+	if err := store.Close(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+
+	addr := benchAddr(b)
+	start := time.Now()
+	cmd := serveBench(b, addr, exec.Command("logd", "--listen", addr, "--dir", dir))
+	bench.Bound(b, "logd start with 10 million lines", time.Since(start).Seconds(), 2, "s")
+	var recent, rare, broad []float64
+	for range 5 {
+		n, took := fetch(b, addr, "/logs?since=15m")
+		if n < day/96/2 {
+			b.Fatalf("the last 15 minutes have %d bytes", n)
+		}
+		recent = append(recent, took.Seconds()*1000)
+		span := fmt.Sprintf("&since=%s&until=%s", now.AddDate(0, 0, -5).Format(time.RFC3339), now.AddDate(0, 0, -4).Format(time.RFC3339))
+		n, took = fetch(b, addr, "/logs?id=000777"+span)
+		if n < day/1000/2 || n > day/1000*2 {
+			b.Fatalf("a container has %d bytes", n)
+		}
+		rare = append(rare, float64(day)/1e6/took.Seconds())
+		n, took = fetch(b, addr, "/logs?type=container"+span)
+		if n < day*9/10 {
+			b.Fatalf("a day has %d bytes of %d", n, day)
+		}
+		broad = append(broad, float64(n)/1e6/took.Seconds())
+	}
+	bench.Bound(b, "logd last 15 minutes of 10 million lines", middle(recent), 100, "ms")
+	bench.Bound(b, "logd whole day, one container of 1000", middle(rare), 500, "MB/s")
+	bench.Bound(b, "logd whole day, all lines match", middle(broad), 500, "MB/s")
+	bench.Bound(b, "logd peak memory with 10 million lines", peakMiB(b, cmd), 128, "MiB")
 }

@@ -175,23 +175,43 @@ func (f *filter) matches(line []byte) bool {
 	if left == 0 && !timed {
 		return true
 	}
-	ok := true
-	gjson.Parse(unsafe.String(unsafe.SliceData(line), len(line))).ForEach(func(name, value gjson.Result) bool {
-		if timed && name.Str == "time" {
-			at, known := parseTime(value.Str)
-			ok = known && at >= f.since && at < f.until
+	m := members{scanner{text: line}}
+	for m.next() && (timed || left > 0) {
+		name, value := m.name(), m.value()
+		if timed && string(name) == "time" {
+			at, known := parseTime(stringOf(value))
+			if !known || at < f.since || at >= f.until {
+				return false
+			}
 			timed = false
 		}
-		for _, m := range f.equal {
-			if name.Str != m.name {
+		for i := range f.equal {
+			if string(name) != f.equal[i].name {
 				continue
 			}
-			ok = ok && value.Type == gjson.String && (value.Str == m.value || m.name == "id" && strings.HasPrefix(value.Str, m.value))
+			if !f.equal[i].is(value) {
+				return false
+			}
 			left--
 		}
-		return ok && (timed || left > 0)
-	})
-	return ok && !timed && left == 0
+	}
+	return !timed && left == 0
+}
+
+func (m *member) is(value []byte) bool {
+	got := stringOf(value)
+	return len(value) > 0 && value[0] == '"' && (got == m.value || m.name == "id" && strings.HasPrefix(got, m.value))
+}
+
+// stringOf is what a string means, without a copy where it has no escapes.
+func stringOf(value []byte) string {
+	if len(value) < 2 || value[0] != '"' {
+		return ""
+	}
+	if bytes.IndexByte(value, '\\') >= 0 {
+		return gjson.ParseBytes(value).Str
+	}
+	return unsafe.String(&value[1], len(value)-2)
 }
 
 // anyTime is f without bounds in time.

@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"io"
+	"sync"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -15,7 +17,7 @@ const (
 )
 
 // stream answers with what write writes, as it comes. Not more than maxStreams
-// are served at once. What write returns can no longer be told the client.
+// are served at once.
 func (s *server) stream(ctx *fasthttp.RequestCtx, contentType string, write func(*bufio.Writer) error) {
 	if s.streams.Add(1) > maxStreams {
 		s.streams.Add(-1)
@@ -24,25 +26,53 @@ func (s *server) stream(ctx *fasthttp.RequestCtx, contentType string, write func
 		return
 	}
 	ctx.SetContentType(contentType)
-	path := string(ctx.RequestURI())
-	if ctx.IsHead() {
-		s.streams.Add(-1)
-		return
-	}
-	ctx.SetBodyStreamWriter(func(w *bufio.Writer) {
-		defer s.streams.Add(-1)
-		defer s.recovered(path)
-		if err := write(w); err != nil && !gone(err) {
-			s.warn("GET %s: %v", path, err)
-		}
-	})
+	ctx.Response.ImmediateHeaderFlush = true
+	ctx.Response.SetBodyStream(&streamBody{s, string(ctx.RequestURI()), write}, -1)
 }
 
-// recovered ends a panic of what follows a request.
-func (s *server) recovered(path string) {
-	if p := recover(); p != nil {
-		s.panicked(path, p)
+// streamBody is a body that writes itself on its connection, which saves a
+// goroutine and a copy. When it fails the connection is closed within the
+// body, so that the client does not take it for whole.
+type streamBody struct {
+	server *server
+	path   string
+	write  func(*bufio.Writer) error
+}
+
+// streamBuffers are what bodies write through, so that chunks are large.
+var streamBuffers = sync.Pool{New: func() any { return bufio.NewWriterSize(nil, 64<<10) }}
+
+// SupportsBodyWriteTo says that WriteTo is to be used.
+func (*streamBody) SupportsBodyWriteTo() bool { return true }
+
+func (*streamBody) Read([]byte) (int, error) { return 0, errors.ErrUnsupported }
+
+// WriteTo writes the body.
+func (b *streamBody) WriteTo(to io.Writer) (n int64, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			b.server.panicked(b.path, p)
+			err = errors.New("panic")
+		}
+	}()
+	w := streamBuffers.Get().(*bufio.Writer)
+	defer streamBuffers.Put(w)
+	defer w.Reset(nil)
+	w.Reset(to)
+	err = b.write(w)
+	if err != nil && !gone(err) {
+		b.server.warn("GET %s: %v", b.path, err)
 	}
+	if err != nil {
+		return 0, err
+	}
+	return 0, w.Flush()
+}
+
+// Close ends the stream, also where it was not to be written.
+func (b *streamBody) Close() error {
+	b.server.streams.Add(-1)
+	return nil
 }
 
 // writeError is a client that went away or takes nothing.
