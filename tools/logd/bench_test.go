@@ -297,3 +297,19 @@ func BenchmarkTenMillionLines(b *testing.B) {
 	bench.Bound(b, "logd whole day, all lines match", middle(broad), 500, "MB/s")
 	bench.Bound(b, "logd peak memory with 10 million lines", peakMiB(b, cmd), 128, "MiB")
 }
+
+// BenchmarkCrowd measures what clients that do no good cost the others.
+func BenchmarkCrowd(b *testing.B) {
+	addr, _, cmd := startBenchLog(b)
+	line := benchLine(7)
+	var alone, crowded []float64
+	for range 5 {
+		alone = append(alone, load(b, addr, 32, line))
+		c := gather(b, addr, 1000, 100, 100)
+		load(b, addr, 32, slices.Repeat(line, 100)) // until the followers' sockets are full
+		crowded = append(crowded, load(b, addr, 32, line))
+		c.leave()
+	}
+	bench.Print(b, bench.Result{Bench: "logd posts beside 1000 idle, 100 slow, 100 stopped clients", Ours: middle(crowded), Peer: middle(alone), Unit: "posts/s", Against: "the same without them"})
+	bench.Bound(b, "logd peak memory beside them", peakMiB(b, cmd), 128, "MiB")
+}

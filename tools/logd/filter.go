@@ -128,12 +128,19 @@ func (f *filter) wants(b *block) bool {
 	return !f.timed() || b.max >= f.since && b.min < f.until
 }
 
-// wantsAll tells whether all lines of b match.
-func (f *filter) wantsAll(b *block) bool {
-	if len(f.equal) > 0 || f.byLine || f.limit > 0 {
-		return false
+// within is f for the lines of b: where all of them are within its span, their
+// times need not be looked at.
+func (f *filter) within(b *block) *filter {
+	if !f.timed() || b.untimed || b.min < f.since || b.max >= f.until {
+		return f
 	}
-	return !f.timed() || !b.untimed && b.min >= f.since && b.max < f.until
+	g := anyTime(*f)
+	return &g
+}
+
+// all tells whether every line matches and may be written with others.
+func (f *filter) all() bool {
+	return len(f.equal) == 0 && !f.timed() && !f.byLine && f.limit == 0
 }
 
 // needle is a text that a matching line has, unless it is written with escapes.

@@ -17,6 +17,10 @@ import (
 // writeTime is how long a client may take for each piece that it is sent.
 const writeTime = 20 * time.Second
 
+// sendBuffer is how many bytes the kernel holds for a client that does not
+// read. Left alone it would grow to megabytes.
+const sendBuffer = 256 << 10
+
 // listener bounds each write, whereas a time limit for whole answers would
 // end the streams.
 type listener struct{ net.Listener }
@@ -25,6 +29,11 @@ func (l listener) Accept() (net.Conn, error) {
 	c, err := l.Listener.Accept()
 	if err != nil {
 		return nil, err
+	}
+	if tcp, ok := c.(*net.TCPConn); ok {
+		if err := tcp.SetWriteBuffer(sendBuffer); err != nil {
+			return nil, errors.Join(err, c.Close())
+		}
 	}
 	return conn{c}, nil
 }

@@ -6,7 +6,9 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -18,11 +20,31 @@ logd stores records, one JSON object a line, in a file a day: DIR/YYYY-MM-DD.jso
 the day (UTC) being that on which they arrived. It answers a POST when its lines
 are on disk.
 
-  POST /logs      store the lines of the body; Winnow-Batch: ID stores a batch once
-  GET  /logs      lines: ?since=15m&until=&type=&host=&id=&name=&class=&verdict=&limit=&order=desc
-  GET  /healthz   whether logd runs`
+  POST /logs              store the lines of the body; with a header Winnow-Batch: ID
+                          a batch that comes again is not stored again
+  GET  /logs              lines, in the order in which they came; of them those with
+                          since, until, type, host, id, name, class, verdict, snapshot;
+                          limit=N, order=desc, follow=1
+  GET  /why/CONTAINER     the story of the container with this id or name
+  GET  /charts/NAME.svg   or .png; memory, cpu, classes, kills, top-memory, top-cpu;
+                          since, until, host, theme=dark
+  GET  /                  all that as a page that is kept up to date
+  GET  /metrics           for Prometheus
+  GET  /healthz, /readyz  whether logd runs, and whether it would store
 
-func main() { cli.Main("logd", run) }
+A time is as in since=15m, 2d, 2026-11-21 or 2026-11-21T22:55:49Z, and is compared
+with the lines' own "time". Ids may be cut short.`
+
+// memoryLimit is what the garbage collector keeps to, in bytes, unless
+// GOMEMLIMIT says otherwise. It leaves room in a container of 128 MiB.
+const memoryLimit = 80 << 20
+
+func main() {
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(memoryLimit)
+	}
+	cli.Main("logd", run)
+}
 
 func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writer) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)

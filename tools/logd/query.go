@@ -2,17 +2,19 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"io"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/klauspost/compress/zstd"
 )
 
 // chunkSize is how much of a day file is read at once.
-const chunkSize = 256 << 10
+const chunkSize = 64 << 10
 
 var chunks = sync.Pool{New: func() any { b := make([]byte, chunkSize); return &b }}
 
@@ -35,7 +37,8 @@ type position struct {
 
 func (d *day) view(f *filter, from int64) view {
 	v := view{name: d.name, path: d.path, packed: d.packed}
-	for _, b := range d.blocks {
+	first, _ := slices.BinarySearchFunc(d.blocks, from+1, func(b block, at int64) int { return cmp.Compare(b.to, at) })
+	for _, b := range d.blocks[first:] {
 		v.add(b, f, from)
 	}
 	v.add(d.open, f, from)
@@ -62,12 +65,13 @@ func (v *view) add(b block, f *filter, from int64) {
 func (s *Store) views(f *filter, from position) (views []view, end position, grown <-chan struct{}) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	for _, d := range s.days {
+	first, _ := slices.BinarySearchFunc(s.days, from.day, func(d *day, name string) int { return strings.Compare(d.name, name) })
+	for _, d := range s.days[first:] {
 		offset := int64(0)
 		if d.name == from.day {
 			offset = from.offset
 		}
-		if v := d.view(f, offset); len(v.blocks) > 0 && d.name >= from.day {
+		if v := d.view(f, offset); len(v.blocks) > 0 {
 			views = append(views, v)
 		}
 		end = position{d.name, d.open.to}
@@ -126,6 +130,7 @@ func (v *view) query(f *filter, out *limited) error {
 	defer file.Close()
 	for i := range v.blocks {
 		b := &v.blocks[i]
+		f := f.within(b)
 		r, done, err := v.reader(file, b)
 		if err != nil {
 			return err
@@ -135,7 +140,7 @@ func (v *view) query(f *filter, out *limited) error {
 			err = errIndexing
 		case f.newestFirst:
 			err = scanReversed(r, b.bytes, f, out)
-		case f.wantsAll(b):
+		case f.all():
 			_, err = io.Copy(out.w, r)
 		default:
 			err = scan(r, f, out)

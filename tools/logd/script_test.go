@@ -3,13 +3,11 @@ package main
 import (
 	"testing"
 
-	"winnow/tools/internal/cli"
-
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"logd": func() { cli.Main("logd", run) }})
+	testscript.Main(m, map[string]func(){"logd": main})
 }
 
 func TestScripts(t *testing.T) {

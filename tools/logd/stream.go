@@ -14,6 +14,10 @@ import (
 const (
 	maxStreams = 512              // queries, followers and pages at once
 	heartbeat  = 15 * time.Second // of a stream that has nothing to say
+
+	// followEvery is how often a follower looks for more, at most: many of
+	// them cost a busy store little then.
+	followEvery = 50 * time.Millisecond
 )
 
 // stream answers with what write writes, as it comes. Not more than maxStreams
@@ -40,7 +44,7 @@ type streamBody struct {
 }
 
 // streamBuffers are what bodies write through, so that chunks are large.
-var streamBuffers = sync.Pool{New: func() any { return bufio.NewWriterSize(nil, 64<<10) }}
+var streamBuffers = sync.Pool{New: func() any { return bufio.NewWriterSize(nil, 32<<10) }}
 
 // SupportsBodyWriteTo says that WriteTo is to be used.
 func (*streamBody) SupportsBodyWriteTo() bool { return true }
@@ -153,6 +157,7 @@ func (s *server) follow(f *filter, l *limited, end position, grown <-chan struct
 			}
 			continue
 		}
+		time.Sleep(followEvery)
 		var views []view
 		views, end, grown = s.store.views(f, end)
 		if err := s.store.query(views, f, l); err != nil {
