@@ -3,9 +3,9 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -18,9 +18,11 @@ const (
 	liveEvery = 250 * time.Millisecond // at most, the newest lines are looked at
 	// liveSpan is how much of the log's end is looked at at once. When more
 	// came, what came first is passed over: only the latest is shown.
-	liveSpan = 4 << 20
-	maxHosts = 256 // that are shown; the one not heard of for longest goes
-	maxShown = 10  // kills of a host
+	liveSpan = 1 << 20
+	// liveBytes bounds the lines that are held for all hosts together.
+	liveBytes = 16 << 20
+	maxHosts  = 256 // that are shown; the one not heard of for longest goes
+	maxShown  = 10  // kills of a host
 )
 
 // live is what the newest lines say: of each host its last snapshot and its
@@ -29,6 +31,7 @@ type live struct {
 	mu      sync.RWMutex
 	hosts   map[string]*liveHost
 	changed chan struct{} // closed and replaced
+	held    int           // bytes of container lines
 }
 
 // liveHost is a host's part. It is what the page is sent.
@@ -40,6 +43,8 @@ type liveHost struct {
 	name, snapshot string
 	at             time.Time // of the snapshot
 	record         record.Host
+	lines          [][]byte // of its containers; read when someone looks
+	held           int      // bytes of lines
 }
 
 // liveContainer is what is shown of a container line.
@@ -130,9 +135,13 @@ func (l *live) add(line []byte) {
 	case record.TypeHost:
 		l.addHost(name, got[2].Str, line)
 	case record.TypeContainer:
-		if h := l.hosts[name]; h != nil && h.snapshot == got[2].Str && len(h.Containers) < h.record.Containers {
-			h.Containers = append(h.Containers, readContainer(line))
+		h := l.hosts[name]
+		if h == nil || h.snapshot != got[2].Str || len(h.lines) >= h.record.Containers || l.held+len(line) > liveBytes {
+			return
 		}
+		h.lines = append(h.lines, bytes.Clone(line))
+		h.held += len(line)
+		l.held += len(line)
 	case record.TypeKill:
 		h := l.host(name)
 		var k liveKill
@@ -155,7 +164,8 @@ func (l *live) addHost(name, snapshot string, line []byte) {
 		return
 	}
 	h.Host, h.snapshot, h.at, h.record = bytes.Clone(bytes.TrimSpace(line)), snapshot, r.Time, r
-	h.Containers = make([]liveContainer, 0, min(r.Containers, 1<<10))
+	l.held -= h.held
+	h.lines, h.held = nil, 0
 }
 
 func (l *live) host(name string) *liveHost {
@@ -163,20 +173,26 @@ func (l *live) host(name string) *liveHost {
 		return h
 	}
 	if len(l.hosts) >= maxHosts {
-		delete(l.hosts, slices.MinFunc(slices.Collect(maps.Values(l.hosts)), func(a, b *liveHost) int {
-			return a.at.Compare(b.at)
-		}).name)
+		oldest := slices.MinFunc(slices.Collect(maps.Values(l.hosts)), func(a, b *liveHost) int { return a.at.Compare(b.at) })
+		l.held -= oldest.held
+		delete(l.hosts, oldest.name)
 	}
-	h := &liveHost{name: name, Containers: []liveContainer{}, Kills: []liveKill{}}
+	name = strings.Clone(name)
+	h := &liveHost{name: name, Kills: []liveKill{}}
 	l.hosts[name] = h
 	return h
 }
 
-func readContainer(line []byte) liveContainer {
-	var c liveContainer
-	var wrong *json.UnmarshalTypeError
-	if err := json.Unmarshal(line, &c); err != nil && !errors.As(err, &wrong) {
-		return liveContainer{}
+// copy is h with its containers read.
+func (h *liveHost) copy() liveHost {
+	c := *h
+	c.Kills = slices.Clone(h.Kills)
+	c.Containers = make([]liveContainer, 0, len(h.lines))
+	for _, line := range h.lines {
+		var shown liveContainer
+		if decode(line, &shown) {
+			c.Containers = append(c.Containers, shown)
+		}
 	}
 	return c
 }
@@ -199,8 +215,7 @@ func (l *live) view(name string) (names []string, host *liveHost, changed <-chan
 		name = names[0]
 	}
 	if h := l.hosts[name]; h != nil {
-		copied := *h
-		copied.Kills = slices.Clone(h.Kills)
+		copied := h.copy()
 		host = &copied
 	}
 	return names, host, l.changed
@@ -212,7 +227,7 @@ func (l *live) all() []liveHost {
 	defer l.mu.RUnlock()
 	var all []liveHost
 	for _, name := range slices.Sorted(maps.Keys(l.hosts)) {
-		all = append(all, *l.hosts[name])
+		all = append(all, l.hosts[name].copy())
 	}
 	return all
 }
