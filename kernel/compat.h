@@ -30,15 +30,20 @@
  * The multi-generational LRU keeps its own sizes; what is in none of its two
  * youngest generations is what the kernel's files call inactive.
  */
-static inline u64 compat_inactive_file(struct lruvec *lruvec, int zone)
+static inline u64 compat_inactive_file(struct lruvec *lruvec)
 {
 	u64 pages = 0;
 #ifdef CONFIG_LRU_GEN
-	int gen;
+	int gen, zone;
 
-	for (gen = 0; gen < MAX_NR_GENS; gen++)
-		if (!lru_gen_is_active(lruvec, gen))
-			pages += max(READ_ONCE(lruvec->lrugen.nr_pages[gen][LRU_GEN_FILE][zone]), 0L);
+	for (gen = 0; gen < MAX_NR_GENS; gen++) {
+		const long *sizes = lruvec->lrugen.nr_pages[gen][LRU_GEN_FILE];
+
+		if (lru_gen_is_active(lruvec, gen))
+			continue;
+		for (zone = 0; zone < MAX_NR_ZONES; zone++)
+			pages += max(READ_ONCE(sizes[zone]), 0L);
+	}
 #endif
 	return pages;
 }

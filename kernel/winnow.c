@@ -22,7 +22,6 @@
 #include <linux/memcontrol.h>
 #include <linux/mm.h>
 #include <linux/module.h>
-#include <linux/mutex.h>
 #include <linux/namei.h>
 #include <linux/pid_namespace.h>
 #include <linux/proc_fs.h>
@@ -63,7 +62,8 @@ MODULE_PARM_DESC(processes, "list every process of a container, not only its old
 
 struct container {
 	struct list_head node;
-	struct list_head pieces;
+	size_t first;		/* where in the text its first process lies */
+	size_t last;
 	char id[ID_LEN];
 	u64 cgroup;		/* the cgroup's id */
 	bool has_memory;
@@ -76,10 +76,9 @@ struct container {
 	unsigned int processes;
 };
 
-/* Where in a snapshot's text one process lies. */
+/* Goes before each process in the text: where the container's next one lies. */
 struct piece {
-	struct list_head node;
-	size_t at;
+	size_t next;		/* 0 for the last */
 	size_t len;
 };
 
@@ -89,6 +88,8 @@ struct snapshot {
 	u64 boottime_ns;
 	u64 total_kb;
 	int next_pid;
+	u64 outside;		/* the last cgroup seen to be in no container */
+	unsigned long count;		/* of containers */
 	struct list_head containers;
 	struct xarray by_cgroup;	/* struct container by its cgroup's id */
 	struct json text;		/* the processes, as they were met */
@@ -110,7 +111,7 @@ struct process {
  * that went back would be read as a restart.
  */
 static DEFINE_XARRAY(shown_cpu);
-static DEFINE_MUTEX(shown_cpu_lock);
+static unsigned long shown_count;	/* under the array's lock */
 
 /* How much text the last snapshot had: the next will have about as much. */
 static size_t text_hint;
@@ -165,18 +166,19 @@ static bool container_name(struct cgroup *cgrp, char *id)
 static struct cgroup *find_container(struct snapshot *s, struct cgroup *cgrp,
 				     struct container **known, char *id)
 {
-	struct cgroup *found = NULL;
+	struct cgroup *leaf = cgrp, *found = NULL;
 
 	*known = NULL;
-	for (; cgroup_parent(cgrp); cgrp = cgroup_parent(cgrp)) {
+	while (cgroup_parent(cgrp) && cgroup_id(cgrp) != s->outside) {
 		*known = xa_load(&s->by_cgroup, cgroup_id(cgrp));
 		if (*known)
 			return NULL;
 		if (container_name(cgrp, id))
 			found = cgrp;
+		cgrp = cgroup_parent(cgrp);
 	}
-	if (found)
-		container_name(found, id);
+	/* Most containers are siblings, and what is above them is looked at once. */
+	s->outside = cgroup_id(found ? cgroup_parent(found) : leaf);
 	return found;
 }
 
@@ -235,12 +237,11 @@ static u64 inactive_file(struct mem_cgroup *memcg)
 	for_each_node_state(nid, N_MEMORY) {
 		struct lruvec *lruvec = &memcg->nodeinfo[nid]->lruvec;
 
-		for (zone = 0; zone < MAX_NR_ZONES; zone++) {
+		for (zone = 0; zone < MAX_NR_ZONES; zone++)
 			pages += mem_cgroup_get_zone_lru_size(lruvec,
 							      LRU_INACTIVE_FILE,
 							      zone);
-			pages += compat_inactive_file(lruvec, zone);
-		}
+		pages += compat_inactive_file(lruvec);
 	}
 	return pages;
 }
@@ -275,31 +276,37 @@ static void measure(struct snapshot *s, struct cgroup *cgrp,
 /* Keeps a container's CPU time from going back between two snapshots. */
 static int hold_cpu(struct container *c)
 {
+	XA_STATE(xas, &shown_cpu, c->cgroup);
 	void *shown;
-	int err = 0;
 
-	mutex_lock(&shown_cpu_lock);
-	shown = xa_load(&shown_cpu, c->cgroup);
-	if (shown && xa_to_value(shown) > c->cpu_ns)
-		c->cpu_ns = xa_to_value(shown);
-	else
-		err = xa_err(xa_store(&shown_cpu, c->cgroup,
-				      xa_mk_value(c->cpu_ns), GFP_KERNEL));
-	mutex_unlock(&shown_cpu_lock);
-	return err;
+	do {
+		xas_lock(&xas);
+		shown = xas_load(&xas);
+		if (shown && xa_to_value(shown) > c->cpu_ns)
+			c->cpu_ns = xa_to_value(shown);
+		else
+			xas_store(&xas, xa_mk_value(c->cpu_ns));
+		if (!shown && !xas_error(&xas))
+			shown_count++;
+		xas_unlock(&xas);
+	} while (xas_nomem(&xas, GFP_KERNEL));
+	return xas_error(&xas);
 }
 
 /* Forgets the containers that are gone. */
 static void forget_cpu(struct snapshot *s)
 {
-	unsigned long id;
+	XA_STATE(xas, &shown_cpu, 0);
 	void *shown;
 
-	mutex_lock(&shown_cpu_lock);
-	xa_for_each(&shown_cpu, id, shown)
-		if (!xa_load(&s->by_cgroup, id))
-			xa_erase(&shown_cpu, id);
-	mutex_unlock(&shown_cpu_lock);
+	xas_lock(&xas);
+	if (shown_count > s->count)
+		xas_for_each(&xas, shown, ULONG_MAX)
+			if (!xa_load(&s->by_cgroup, xas.xa_index)) {
+				xas_store(&xas, NULL);
+				shown_count--;
+			}
+	xas_unlock(&xas);
 }
 
 static struct container *add_container(struct snapshot *s,
@@ -316,7 +323,7 @@ static struct container *add_container(struct snapshot *s,
 		kfree(c);
 		return ERR_PTR(err);
 	}
-	INIT_LIST_HEAD(&c->pieces);
+	s->count++;
 	list_add_tail(&c->node, &s->containers);
 	if (c->has_cpu)
 		err = hold_cpu(c);
@@ -446,6 +453,7 @@ static int write_cmdline(struct json *j, struct task_struct *task,
 	unsigned long at, end;
 	size_t left = 0, nuls = 0;
 	int got, used;
+	u8 c, last;
 
 	spin_lock(&mm->arg_lock);
 	at = mm->arg_start;
@@ -453,21 +461,21 @@ static int write_cmdline(struct json *j, struct task_struct *task,
 	spin_unlock(&mm->arg_lock);
 	if (at >= end)
 		return 0;
-	if (read_args(task, end - 1, page, 1) == 1 && page[0]) {
+	got = read_args(task, at, page, min(end - at, PAGE_SIZE));
+	if (got <= 0)
+		return 0;
+	if (got < end - at)
+		last = read_args(task, end - 1, &c, 1) == 1 ? c : 0;
+	else
+		last = page[got - 1];
+	if (last) {
 		got = read_args(task, at, page, PAGE_SIZE);
 		if (got <= 0)
 			return 0;
 		used = write_args(j, page, strnlen(page, got), &nuls, true);
 		return min(used, 0);
 	}
-	while (at < end) {
-		size_t want = min(end - at, PAGE_SIZE - left);
-
-		if (fatal_signal_pending(current))
-			return -EINTR;
-		got = read_args(task, at, page + left, want);
-		if (got <= 0)
-			break;
+	for (;;) {
 		at += got;
 		left += got;
 		used = write_args(j, page, left, &nuls, at >= end);
@@ -475,7 +483,14 @@ static int write_cmdline(struct json *j, struct task_struct *task,
 			return used;
 		left -= used;
 		memmove(page, page + used, left);
+		if (at >= end)
+			break;
+		if (fatal_signal_pending(current))
+			return -EINTR;
 		cond_resched();
+		got = read_args(task, at, page + left, min(end - at, PAGE_SIZE - left));
+		if (got <= 0)
+			break;
 	}
 	/* The memory ended within a sequence: what there is of it. */
 	used = write_args(j, page, left, &nuls, true);
@@ -520,13 +535,18 @@ static int write_process(struct snapshot *s, struct task_struct *task,
 	return 0;
 }
 
-static void drop_pieces(struct container *c)
+/* Adds what was written since @at, behind a piece, to the container's list. */
+static void add_piece(struct snapshot *s, struct container *c, size_t at)
 {
-	struct piece *piece, *next;
+	struct piece piece = { .len = s->text.len - at - sizeof(piece) };
 
-	list_for_each_entry_safe(piece, next, &c->pieces, node)
-		kfree(piece);
-	INIT_LIST_HEAD(&c->pieces);
+	memcpy(s->text.buf + at, &piece, sizeof(piece));
+	/* There is no process at 0, which ends a list. */
+	if (c->first && s->all)
+		memcpy(s->text.buf + c->last + offsetof(struct piece, next), &at, sizeof(at));
+	else
+		c->first = at;
+	c->last = at;
 }
 
 /* Counts a process into its container and writes it where it is listed. */
@@ -534,7 +554,6 @@ static int add_process(struct snapshot *s, struct container *c,
 		       struct task_struct *task, struct mm_struct *mm)
 {
 	struct process p;
-	struct piece *piece;
 	size_t at = s->text.len;
 	int err;
 
@@ -544,21 +563,18 @@ static int add_process(struct snapshot *s, struct container *c,
 	if (!s->all) {
 		if (c->processes++ && p.start_ns >= c->oldest_ns)
 			return 0;
-		drop_pieces(c);
 		c->oldest_ns = p.start_ns;
 	} else {
 		c->processes++;
 	}
-	err = write_process(s, task, mm, &p);
+	err = json_reserve(&s->text, sizeof(struct piece));
 	if (err)
 		return err;
-	piece = kmalloc(sizeof(*piece), GFP_KERNEL_ACCOUNT);
-	if (!piece)
-		return -ENOMEM;
-	piece->at = at;
-	piece->len = s->text.len - at;
-	list_add_tail(&piece->node, &c->pieces);
-	return 0;
+	s->text.len += sizeof(struct piece);
+	err = write_process(s, task, mm, &p);
+	if (!err)
+		add_piece(s, c, at);
+	return err;
 }
 
 static int walk_processes(struct snapshot *s)
@@ -600,7 +616,8 @@ static void write_null_or(struct json *j, bool has, u64 value)
 static void write_container(struct json *j, struct snapshot *s,
 			    struct container *c)
 {
-	struct piece *piece;
+	struct piece piece;
+	size_t at;
 
 	json_lit(j, "\n{\"id\":\"");
 	json_raw(j, c->id, ID_LEN);
@@ -615,9 +632,10 @@ static void write_container(struct json *j, struct snapshot *s,
 	json_lit(j, ",\"vsz_kb\":");
 	json_u64(j, c->vsz_kb);
 	json_lit(j, ",\"processes\":[");
-	list_for_each_entry(piece, &c->pieces, node) {
-		json_raw(j, s->text.buf + piece->at, piece->len);
-		if (!list_is_last(&piece->node, &c->pieces))
+	for (at = c->first; at; at = piece.next) {
+		memcpy(&piece, s->text.buf + at, sizeof(piece));
+		json_raw(j, s->text.buf + at + sizeof(piece), piece.len);
+		if (piece.next)
 			json_lit(j, ",");
 	}
 	json_lit(j, "]}");
@@ -643,15 +661,10 @@ static void write_host(struct json *j, struct snapshot *s, u64 free_kb)
 static int write_document(struct json *j, struct snapshot *s, u64 free_kb)
 {
 	struct container *c;
-	size_t count = 1;
-	size_t commas = 0;
 	int err;
 
-	list_for_each_entry(c, &s->containers, node) {
-		count++;
-		commas += c->processes;
-	}
-	err = json_reserve(j, count * CONTAINER_ROOM + commas + s->text.len);
+	/* A process takes a comma, which is less than the piece before it. */
+	err = json_reserve(j, (s->count + 1) * CONTAINER_ROOM + s->text.len);
 	if (err)
 		return err;
 	write_host(j, s, free_kb);
@@ -668,10 +681,8 @@ static void snapshot_free(struct snapshot *s)
 {
 	struct container *c, *next;
 
-	list_for_each_entry_safe(c, next, &s->containers, node) {
-		drop_pieces(c);
+	list_for_each_entry_safe(c, next, &s->containers, node)
 		kfree(c);
-	}
 	xa_destroy(&s->by_cgroup);
 	json_free(&s->text);
 	free_page((unsigned long)s->page);
@@ -701,8 +712,10 @@ static int snapshot_take(struct json *doc)
 	if (!err)
 		err = json_reserve(&s.text, min(hint + hint / 8 + TEXT_MIN,
 						s.text.limit));
-	if (!err)
+	if (!err) {
+		s.text.len = sizeof(struct piece); /* so that none lies at 0 */
 		err = walk_processes(&s);
+	}
 	if (!err)
 		err = write_document(doc, &s, pages_to_kb(memory.freeram));
 	if (!err) {
