@@ -31,7 +31,10 @@ var charts = []struct {
 	{"top-cpu", drawTopCPU},
 }
 
-const defaultSpan = time.Hour
+const (
+	defaultSpan = time.Hour
+	minSpan     = 10 * time.Second
+)
 
 // chart answers GET /charts/NAME.svg and .png.
 func (s *server) chart(ctx *fasthttp.RequestCtx, file string) {
@@ -123,9 +126,10 @@ func (s *server) parseChart(args *fasthttp.Args) (q chartQuery, err error) {
 			q.host = host.name
 		}
 	}
-	if q.until-q.since < int64(time.Second) {
-		return q, fmt.Errorf("since is not a second before until")
+	if q.until < q.since {
+		return q, fmt.Errorf("since is after until")
 	}
+	q.since = min(q.since, q.until-int64(minSpan))
 	return q, nil
 }
 
