@@ -88,10 +88,7 @@ func parseURL(text string) (*url.URL, error) {
 		return nil, errors.New("say where the log store is")
 	}
 	to, err := url.Parse(text)
-	if err != nil {
-		return nil, err
-	}
-	if to.Scheme != "http" && to.Scheme != "https" || to.Host == "" {
+	if err != nil || to.Scheme != "http" && to.Scheme != "https" || to.Host == "" {
 		return nil, fmt.Errorf("not a URL such as http://127.0.0.1:7070: %q", text)
 	}
 	return to.JoinPath("logs"), nil
