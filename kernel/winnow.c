@@ -224,7 +224,7 @@ static u64 read_cpu(struct cgroup *top)
 		if (tries && moved == before)
 			break;
 		before = moved;
-		smp_rmb();
+		smp_rmb(); /* the next reading is to be later in all it reads */
 	}
 	return total;
 }
@@ -375,25 +375,27 @@ out:
 	return true;
 }
 
-/* The CPU time of all threads, those that have exited included. */
+/*
+ * The CPU time of all threads, those that have exited included. Threads that
+ * exit all the time must not hold the reader up, so it tries a few times only.
+ */
 static u64 process_cpu(struct task_struct *leader)
 {
 	struct signal_struct *signal = leader->signal;
 	struct task_struct *thread;
-	unsigned long flags;
-	int seq, next = 0;
+	unsigned int seq;
+	int tries;
 	u64 sum;
 
 	rcu_read_lock();
-	do {
-		seq = next;
-		flags = read_seqbegin_or_lock_irqsave(&signal->stats_lock, &seq);
+	for (tries = 0; tries < 8; tries++) {
+		seq = read_seqbegin(&signal->stats_lock);
 		sum = signal->sum_sched_runtime;
 		for_each_thread(leader, thread)
 			sum += READ_ONCE(thread->se.sum_exec_runtime);
-		next = 1;
-	} while (need_seqretry(&signal->stats_lock, seq));
-	done_seqretry_irqrestore(&signal->stats_lock, seq, flags);
+		if (!read_seqretry(&signal->stats_lock, seq))
+			break;
+	}
 	rcu_read_unlock();
 	return sum;
 }

@@ -8,7 +8,8 @@
  * For each count it prints a line: the count, and the median nanoseconds of the
  * module, of opening, reading and closing memory.current, memory.stat and
  * cpu.stat of each container, and of reading memory.current and cpu.stat of each
- * where the files are kept open.
+ * where the files are kept open; then of readsysinfo --source module, of cat on
+ * the proc file, and of readsysinfo --help, which is its start.
  */
 #include <err.h>
 #include <fcntl.h>
@@ -22,6 +23,7 @@
 
 #define ROOT "/sys/fs/cgroup/docker"
 #define ROUNDS 15
+#define READERS 6
 
 static const char *const files[] = { "memory.current", "cpu.stat", "memory.stat" };
 static int (*kept)[2];
@@ -113,6 +115,28 @@ static size_t read_kept(int count)
 	return len;
 }
 
+static size_t run(const char *command, int count)
+{
+	if (system(command))
+		errx(1, "%s", command);
+	return (size_t)count * 20;
+}
+
+static size_t run_readsysinfo(int count)
+{
+	return run("exec ./readsysinfo --source module --state /tmp/state >/dev/null", count);
+}
+
+static size_t run_cat(int count)
+{
+	return run("exec cat /proc/sysinfo_winnow >/dev/null", count);
+}
+
+static size_t run_start(int count)
+{
+	return run("exec ./readsysinfo --help >/dev/null", count);
+}
+
 static long long now(void)
 {
 	struct timespec t;
@@ -128,15 +152,16 @@ static int later(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-/* The three take turns, so that what disturbs one disturbs all. */
+/* All take turns, so that what disturbs one disturbs all. */
 static void measure(int count)
 {
-	size_t (*const readers[])(int) = { read_module, read_files, read_kept };
-	long long took[3][ROUNDS];
+	size_t (*const readers[])(int) = { read_module, read_files, read_kept, run_readsysinfo,
+					   run_cat, run_start };
+	long long took[READERS][ROUNDS];
 	int i, round;
 
 	for (round = -2; round < ROUNDS; round++) {
-		for (i = 0; i < 3; i++) {
+		for (i = 0; i < READERS; i++) {
 			long long start = now();
 			size_t len = readers[i](count);
 
@@ -147,7 +172,7 @@ static void measure(int count)
 		}
 	}
 	printf("%d", count);
-	for (i = 0; i < 3; i++) {
+	for (i = 0; i < READERS; i++) {
 		qsort(took[i], ROUNDS, sizeof(took[i][0]), later);
 		printf(" %lld", took[i][ROUNDS / 2]);
 	}

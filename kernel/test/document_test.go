@@ -208,6 +208,12 @@ func TestGuestMany(t *testing.T) {
 	inner := newCgroup(t, "dind/"+id(many+1)+"/docker/"+id(many+2))
 	pids[id(many+1)] = inner.start(t, "/bin/sleep", "sleep", "100000")
 
+	// All at once, so that removing the cgroups one by one needn't wait for each.
+	t.Cleanup(func() {
+		for _, pid := range pids {
+			unix.Kill(pid, unix.SIGKILL)
+		}
+	})
 	doc := read(t)
 	if len(doc.Containers) != len(pids) {
 		t.Errorf("%d containers, not %d", len(doc.Containers), len(pids))

@@ -16,26 +16,23 @@ import (
 )
 
 // TestGuestStress has four readers read in pieces of random sizes while processes fork and exit, cgroups come and go
-// and containers start and die. STRESS is how many seconds it lasts, and how many times the module is then loaded and
-// unloaded with its file held open.
+// and containers start and die. It lasts STRESS seconds; then the module is loaded and unloaded LOADS times with its file
+// held open.
 func TestGuestStress(t *testing.T) {
 	guest(t)
-	rounds := 5
-	if text := os.Getenv("STRESS"); text != "" {
-		rounds = int(number(t, text))
-	}
+	seconds, loads := setting(t, "STRESS", 5), setting(t, "LOADS", 20)
 	newCgroup(t, "docker/"+id(0)).start(t, "/bin/sleep", "sleep", "100000")
 	before := meminfo(t, "Slab:") + meminfo(t, "VmallocUsed:")
 	load(t, "")
 	stop := churnAll(t)
-	reads := readAll(t, time.Duration(rounds)*time.Second)
+	reads := readAll(t, time.Duration(seconds)*time.Second)
 	stop()
 	remove(t)
-	t.Logf("%d documents in %d s, all valid", reads, rounds)
-	if reads < rounds {
+	t.Logf("%d documents in %d s, all valid", reads, seconds)
+	if reads < seconds {
 		t.Errorf("only %d documents", reads)
 	}
-	cycle(t, rounds)
+	cycle(t, loads)
 	os.WriteFile("/proc/sys/vm/drop_caches", []byte("3"), 0)
 	time.Sleep(time.Second)
 	after := meminfo(t, "Slab:") + meminfo(t, "VmallocUsed:")
@@ -46,6 +43,14 @@ func TestGuestStress(t *testing.T) {
 	}
 	kernelReports(t)
 	leaks(t)
+}
+
+func setting(t *testing.T, name string, otherwise int) int {
+	t.Helper()
+	if text := os.Getenv(name); text != "" {
+		return int(number(t, text))
+	}
+	return otherwise
 }
 
 // churnAll makes the machine restless until it is told to stop.
