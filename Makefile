@@ -44,12 +44,21 @@ test: ## all checks and tests, on real Docker
 	$(MAKE) build lint
 	scripts/test $(FUZZTIME)
 
+.PHONY: test-kernels test-sanitize
+test-kernels: ## the module's tests on Linux 5.10, 6.1, 6.12 and 7.x
+	scripts/deps test
+	$(MAKE) -C kernel test-kernels
+test-sanitize: ## its stress test on a kernel with KASAN, lockdep and kmemleak
+	scripts/deps test
+	$(MAKE) -C kernel test-sanitize
+
 .PHONY: lint
-lint: ## gofmt, vet, shellcheck and shfmt
+lint: ## gofmt, vet, shellcheck, shfmt, checkpatch and sparse
 	@test -z "$$(gofmt -l tools | tee /dev/stderr)"
 	go vet ./...
 	shellcheck -x $(SCRIPTS)
 	shfmt -d -i 2 -ci $(SCRIPTS)
+	$(MAKE) -C kernel lint
 
 .PHONY: bench
 bench: ## measure against named peers; prints JSON lines
