@@ -41,14 +41,26 @@ func (s *server) post(ctx *fasthttp.RequestCtx) {
 		fail(ctx, fasthttp.StatusBadRequest, "%s: not 1 to %d of A-Z a-z 0-9 . _ : -", batchHeader, maxID)
 		return
 	}
+	if how := ctx.Request.Header.ContentEncoding(); len(how) > 0 && string(how) != "identity" {
+		ctx.SetConnectionClose()
+		fail(ctx, fasthttp.StatusUnsupportedMediaType, "the body is encoded as %q, and is to be plain", how)
+		return
+	}
 	body := bodyBuffers.Get().(*bodyBuffer)
 	body.limit = s.bodies
 	defer body.free()
+	// Of a chunked body fasthttp does not tell a cut end from the end.
+	length := ctx.Request.Header.ContentLength()
+	if length < 0 {
+		ctx.SetConnectionClose()
+		fail(ctx, fasthttp.StatusLengthRequired, "say how long the body is: Content-Length")
+		return
+	}
 	stream := ctx.RequestBodyStream()
 	if stream == nil {
 		stream = bytes.NewReader(nil)
 	}
-	if err := body.read(stream); err != nil {
+	if err := body.read(stream, length); err != nil {
 		ctx.SetConnectionClose() // the rest of the body may still come
 		failBody(ctx, err)
 		return
@@ -103,10 +115,13 @@ type bodyBuffer struct {
 // bodyBuffers keeps the bytes for the next body.
 var bodyBuffers = sync.Pool{New: func() any { return new(bodyBuffer) }}
 
-// read reads a body piece by piece: a client takes only as much memory as it
-// has sent.
-func (b *bodyBuffer) read(r io.Reader) error {
+// read reads a body of length bytes piece by piece: a client takes only as much
+// memory as it has sent.
+func (b *bodyBuffer) read(r io.Reader, length int) error {
 	b.bytes = b.bytes[:0]
+	if length > maxBody {
+		return fasthttp.ErrBodyTooLarge
+	}
 	for {
 		if len(b.bytes) == cap(b.bytes) {
 			b.bytes = slices.Grow(b.bytes, max(4<<10, len(b.bytes)))
@@ -120,8 +135,8 @@ func (b *bodyBuffer) read(r io.Reader) error {
 		}
 		n, err := r.Read(b.bytes[len(b.bytes):min(int64(cap(b.bytes)), b.taken)])
 		b.bytes = b.bytes[:len(b.bytes)+n]
-		if len(b.bytes) > maxBody {
-			return fasthttp.ErrBodyTooLarge
+		if errors.Is(err, io.EOF) && len(b.bytes) != length {
+			return io.ErrUnexpectedEOF
 		}
 		if errors.Is(err, io.EOF) {
 			return nil

@@ -6,11 +6,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -276,22 +278,19 @@ func TestRefusesWhatItDoesNotServe(t *testing.T) {
 			t.Errorf("%s: status %d", method, response.StatusCode)
 		}
 	}
-	response, err := http.Post(l.url+"/logs", "", io.LimitReader(neverending('x'), maxBody+1))
-	if err == nil {
+	for want, body := range map[int]io.Reader{
+		http.StatusRequestEntityTooLarge: strings.NewReader(strings.Repeat("x", maxBody+1)),
+		http.StatusLengthRequired:        io.MultiReader(strings.NewReader("{}")),
+	} {
+		response, err := http.Post(l.url+"/logs", "", body)
+		if err != nil {
+			continue // refused before all was sent
+		}
 		response.Body.Close()
-		if response.StatusCode != http.StatusRequestEntityTooLarge {
-			t.Errorf("a body too large: status %d", response.StatusCode)
+		if response.StatusCode != want {
+			t.Errorf("status %d, want %d", response.StatusCode, want)
 		}
 	}
-}
-
-type neverending byte
-
-func (b neverending) Read(p []byte) (int, error) {
-	for i := range p {
-		p[i] = byte(b)
-	}
-	return len(p), nil
 }
 
 func TestUsage(t *testing.T) {
@@ -310,5 +309,67 @@ func TestSecondLogdKeepsOff(t *testing.T) {
 	second.options.dir = dir
 	if err := second.open(); err == nil || !strings.Contains(err.Error(), "another logd") {
 		t.Errorf("opened: %v", err)
+	}
+}
+
+func TestBodyThatIsNotWholeIsNotStored(t *testing.T) {
+	l := startLog(t, t.TempDir())
+	for _, text := range []string{
+		"POST /logs HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{\"n\":1}\n",
+		"POST /logs HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n8\r\n{\"n\":1}\n\r\n",
+		"POST /logs HTTP/1.1\r\nHost: x\r\nContent-Length: 20000\r\n\r\n" + strings.Repeat("{\"n\":1}\n", 1500),
+		"POST /logs HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\nContent-Length: 8\r\n\r\n{\"n\":1}\n",
+		"POST /logs HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n{\"n\":1}\n",
+		"POST /logs HTTP/1.1\r\nHost: x\r\n" + strings.Repeat("X: y\r\n", 10_000) + "\r\n",
+		"\x16\x03\x01garbage",
+	} {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(l.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.WriteString(conn, text)
+		conn.(*net.TCPConn).CloseWrite()
+		answer, _ := io.ReadAll(conn)
+		conn.Close()
+		if strings.Contains(string(answer), " 200 ") {
+			t.Errorf("%.60q was answered %q", text, answer)
+		}
+	}
+	if got := l.find(t, ""); got != "" {
+		t.Errorf("stored %.100q", got)
+	}
+}
+
+func TestStopStoresWhatWasTakenOn(t *testing.T) {
+	dir := t.TempDir()
+	l := startLog(t, dir)
+	var stored atomic.Int64
+	var all sync.WaitGroup
+	for w := range 8 {
+		all.Go(func() {
+			for i := 0; ; i++ {
+				response, err := http.Post(l.url+"/logs", "", strings.NewReader(fmt.Sprintf(`{"w":%d,"i":%d}`, w, i)))
+				if err != nil {
+					return
+				}
+				response.Body.Close()
+				if response.StatusCode != http.StatusOK {
+					return
+				}
+				stored.Add(1)
+			}
+		})
+	}
+	time.Sleep(100 * time.Millisecond)
+	begun := time.Now()
+	if err := l.stop(); err != nil {
+		t.Error(err)
+	}
+	if took := time.Since(begun); took > stopTime {
+		t.Errorf("the stop took %v", took)
+	}
+	all.Wait()
+	if got := int64(strings.Count(l.file(t, "2026-11-21.jsonl"), "\n")); got < stored.Load() || stored.Load() == 0 {
+		t.Errorf("%d lines are there, %d were acknowledged", got, stored.Load())
 	}
 }

@@ -54,8 +54,8 @@ func (s *server) open() (err error) {
 	return err
 }
 
-// stopTime is how long a stop may take.
-const stopTime = 10 * time.Second
+// stopTime is how long a stop may take: less than what Docker waits for one.
+const stopTime = 7 * time.Second
 
 // serve answers on l until ctx is done, then stores what was taken on.
 func (s *server) serve(ctx context.Context, l net.Listener) error {

@@ -298,6 +298,9 @@ func (s *Store) run() {
 
 func (s *Store) commit(group []*batch) {
 	err := s.store(group)
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		err = fmt.Errorf("%w: %w", errFull, err)
+	}
 	s.stats.broken.Store(err != nil && !errors.Is(err, errFull))
 	if err != nil {
 		s.stats.failures.Add(1)
@@ -336,9 +339,6 @@ func (s *Store) store(group []*batch) error {
 }
 
 func (s *Store) undo(d *day, cause error) error {
-	if errors.Is(cause, unix.ENOSPC) || errors.Is(cause, unix.EDQUOT) {
-		cause = fmt.Errorf("%w: %w", errFull, cause)
-	}
 	// Should opening fail too, it is tried again before the next group.
 	return errors.Join(fmt.Errorf("%s: %w", d.path, cause), s.closeFiles(), s.openFiles(d))
 }
