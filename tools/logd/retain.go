@@ -34,6 +34,8 @@ func (a *age) Set(text string) error {
 	return nil
 }
 
+const unfinishedExt = ".tmp"
+
 // keepEvery is how often old days are looked after.
 const keepEvery = time.Minute
 
@@ -48,7 +50,7 @@ func (s *Store) keep() {
 				s.warn("%s: %v", d.path, err)
 			}
 		}
-		if err := s.retire(); err != nil {
+		if err := s.retire(); err != nil && !errors.Is(err, errClosed) {
 			s.warn("%v", err)
 		}
 		select {
@@ -135,7 +137,7 @@ func (s *Store) pack(d *day) error {
 			return nil // not yet indexed
 		}
 	}
-	tmp := s.own(d.name + ".tmp")
+	tmp := s.own(d.name + unfinishedExt)
 	packed, err := s.writePacked(d, tmp)
 	if err != nil {
 		return errors.Join(fmt.Errorf("%s: compress: %w", d.path, err), os.Remove(tmp))
@@ -170,11 +172,11 @@ func (s *Store) writePacked(d *day, path string) ([]block, error) {
 	if err != nil {
 		return nil, err
 	}
-	packed, err := packBlocks(append(d.blocks[:len(d.blocks):len(d.blocks)], d.open), in, out)
+	packed, err := s.packBlocks(append(d.blocks[:len(d.blocks):len(d.blocks)], d.open), in, out)
 	return packed, errors.Join(err, out.Sync(), out.Close())
 }
 
-func packBlocks(plain []block, in io.ReaderAt, out io.Writer) ([]block, error) {
+func (s *Store) packBlocks(plain []block, in io.ReaderAt, out io.Writer) ([]block, error) {
 	encoder, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true))
 	if err != nil {
 		return nil, err
@@ -184,6 +186,11 @@ func packBlocks(plain []block, in io.ReaderAt, out io.Writer) ([]block, error) {
 	var text, frame []byte
 	at := int64(0)
 	for _, b := range plain {
+		select {
+		case <-s.stop:
+			return nil, errClosed
+		default:
+		}
 		if b.bytes == 0 {
 			continue
 		}
@@ -259,7 +266,7 @@ func (s *Store) unpack(d *day) error {
 		return err
 	}
 	defer z.Close()
-	tmp := s.own(d.name + ".tmp")
+	tmp := s.own(d.name + unfinishedExt)
 	out, err := os.Create(tmp)
 	if err != nil {
 		return err

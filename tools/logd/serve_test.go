@@ -338,6 +338,26 @@ func TestIndexThatWasLostIsMadeAgain(t *testing.T) {
 	}
 }
 
+func TestIndexOfWhatWasCutOffIsForgotten(t *testing.T) {
+	dir := t.TempDir()
+	l := startLog(t, dir)
+	l.mustPost(t, "one", bigDay(noon, 2000))
+	l.mustPost(t, "two", bigDay(noon.Add(24*time.Hour), 2000))
+	l.stop()
+	if err := os.Truncate(filepath.Join(dir, "2026-11-21.jsonl"), int64(len(bigDay(noon, 2000)))+10); err != nil {
+		t.Fatal(err)
+	}
+	l = startLog(t, dir)
+	l.mustPost(t, "three", bigDay(noon.Add(48*time.Hour), 2000))
+	for range 2 {
+		if got := strings.Count(l.find(t, "since=2026-11-23"), "\n"); got != 2000 {
+			t.Errorf("found %d lines", got)
+		}
+		l.stop()
+		l = startLog(t, dir)
+	}
+}
+
 func TestToken(t *testing.T) {
 	l := startLog(t, t.TempDir(), func(s *server) { s.options.token = []byte("0123456789abcdef") })
 	for _, test := range []struct {
@@ -391,8 +411,15 @@ func TestPagesOfOthersAreKeptOut(t *testing.T) {
 		if response.StatusCode != test.want {
 			t.Errorf("%s: status %d, want %d", test.name, response.StatusCode, test.want)
 		}
+	}
+	for _, path := range []string{"/", "/why/x", "/logs", "/nope", "/page/live.js", "/charts/memory.svg", "/events"} {
+		response, err := http.Get(l.url + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
 		if csp := response.Header.Get("Content-Security-Policy"); !strings.HasPrefix(csp, "default-src 'none'") {
-			t.Errorf("%s: the policy is %q", test.name, csp)
+			t.Errorf("%s: the policy is %q", path, csp)
 		}
 	}
 }

@@ -113,15 +113,17 @@ func (s *server) handle(ctx *fasthttp.RequestCtx) {
 			fail(ctx, fasthttp.StatusInternalServerError, "an error of logd's own; its messages tell more")
 		}
 	}()
-	for _, h := range headers {
-		ctx.Response.Header.Set(h[0], h[1])
+	if !ctx.IsPost() { // its answers are not shown by browsers
+		for _, h := range headers {
+			ctx.Response.Header.Set(h[0], h[1])
+		}
 	}
 	if s.admit(ctx) {
 		s.route(ctx)
 	}
 }
 
-// headers go with every answer. A page may load nothing and run nothing but
+// headers go with all that a browser may show. A page may load nothing and run nothing but
 // what logd itself serves.
 var headers = [][2]string{
 	{fasthttp.HeaderContentSecurityPolicy, "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +

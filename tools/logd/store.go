@@ -128,6 +128,9 @@ func (s *Store) own(name string) string { return filepath.Join(s.dir, ownDir, na
 // load reads what there is, without reading the lines: they were indexed when
 // they were written.
 func (s *Store) load() error {
+	if err := s.removeUnfinished(); err != nil {
+		return err
+	}
 	days, err := listDays(s.dir)
 	if err != nil {
 		return err
@@ -145,8 +148,21 @@ func (s *Store) load() error {
 	return nil
 }
 
+// removeUnfinished removes what a compression left that did not come to its end.
+func (s *Store) removeUnfinished() error {
+	left, err := filepath.Glob(s.own("*" + unfinishedExt))
+	for _, path := range left {
+		err = errors.Join(err, os.Remove(path))
+	}
+	return err
+}
+
 func (s *Store) loadDay(d *day, last bool) ([]extent, error) {
-	f, err := os.OpenFile(d.path, os.O_RDWR, 0)
+	mode := os.O_RDONLY // a closed day may belong to somebody else by now
+	if last {
+		mode = os.O_RDWR
+	}
+	f, err := os.OpenFile(d.path, mode, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -205,31 +221,35 @@ func (s *Store) loadIndex(f *os.File, d *day) error {
 	if d.packed {
 		name = d.name + ".zst.index"
 	}
-	index, blocks, err := openIndex(s.own(name))
+	index, indexed, err := openIndex(s.own(name))
 	if err != nil {
 		return err
 	}
 	d.index = index
-	for len(blocks) > 0 && blocks[len(blocks)-1].to > d.size {
-		blocks = blocks[:len(blocks)-1]
+	var known blocks
+	for _, b := range indexed {
+		if b.to <= d.size { // what is beyond was cut off
+			known = append(known, b)
+		}
 	}
-	from := int64(0)
-	if n := len(blocks); n > 0 {
-		from = blocks[n-1].to
-	}
-	if from < d.size && (d.packed || d.size-from > maxScanAtStart) {
-		blocks = append(blocks, unknownBlock(from, d.size))
-	} else if from < d.size {
+	from := known.end()
+	rest := d.size - from
+	if rest > 0 && !d.packed && rest <= maxScanAtStart {
 		more, err := indexLines(f, from, d.size)
 		if err != nil {
 			return err
 		}
-		blocks = append(blocks, more...)
-		if err := index.rewrite(blocks); err != nil {
+		known = append(known, more...)
+	}
+	if !slices.Equal(known, indexed) {
+		if err := index.rewrite(known); err != nil {
 			return err
 		}
 	}
-	d.blocks, d.open = blocks, newBlock(d.size)
+	if known.end() < d.size {
+		known = append(known, unknownBlock(from, d.size))
+	}
+	d.blocks, d.open = known, newBlock(d.size)
 	return nil
 }
 
@@ -261,7 +281,11 @@ func (s *Store) Close(ctx context.Context) error {
 	case <-ctx.Done():
 		return fmt.Errorf("the last lines could not be stored in time: %w", ctx.Err())
 	}
-	<-s.kept
+	select {
+	case <-s.kept:
+	case <-ctx.Done():
+		return nil // what it left unfinished is begun anew at the next start
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var errs []error
