@@ -4,6 +4,7 @@
 #define WINNOW_COMPAT_H
 
 #include <linux/cgroup.h>
+#include <linux/kernfs.h>
 #include <linux/mm_inline.h>
 #include <linux/pid.h>
 #include <linux/pid_namespace.h>
@@ -46,6 +47,16 @@ static inline u64 compat_inactive_file(struct lruvec *lruvec)
 	}
 #endif
 	return pages;
+}
+
+/* The name of a kernfs node, which is only to be looked at under RCU since 6.15. */
+static inline const char *compat_kernfs_name(struct kernfs_node *kn)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 15, 0)
+	return rcu_dereference(kn->name);
+#else
+	return kn->name;
+#endif
 }
 
 /* The first pid from @nr on; the kernel's own is exported since 5.19. */

@@ -17,8 +17,8 @@
 
 #include <linux/cgroup.h>
 #include <linux/fs.h>
+#include <linux/hash.h>
 #include <linux/kernel.h>
-#include <linux/list.h>
 #include <linux/memcontrol.h>
 #include <linux/mm.h>
 #include <linux/module.h>
@@ -47,6 +47,8 @@
 #define CONTAINER_ROOM 384
 #define TEXT_MIN (16 * 1024)
 #define DOCUMENT_MAX (1024UL << 20)
+#define CONTAINER_BITS_MIN 4U
+#define CONTAINER_BITS_MAX 20
 
 static char *name = "sysinfo_winnow";
 module_param(name, charp, 0444);
@@ -61,7 +63,6 @@ module_param(processes, bool, 0644);
 MODULE_PARM_DESC(processes, "list every process of a container, not only its oldest (default 1)");
 
 struct container {
-	struct list_head node;
 	size_t first;		/* where in the text its first process lies */
 	size_t last;
 	char id[ID_LEN];
@@ -74,6 +75,7 @@ struct container {
 	u64 vsz_kb;
 	u64 oldest_ns;		/* when its oldest process started */
 	unsigned int processes;
+	int same_hash;		/* the next container with its hash, or -1 */
 };
 
 /* Goes before each process in the text: where the container's next one lies. */
@@ -89,9 +91,10 @@ struct snapshot {
 	u64 total_kb;
 	int next_pid;
 	u64 outside;		/* the last cgroup seen to be in no container */
-	unsigned long count;		/* of containers */
-	struct list_head containers;
-	struct xarray by_cgroup;	/* struct container by its cgroup's id */
+	struct container *containers;
+	int *by_hash;		/* of a cgroup's id: a container, or -1 */
+	unsigned int count;
+	unsigned int bits;	/* there is room for 1 << bits containers */
 	struct json text;		/* the processes, as they were met */
 	u8 *page;			/* a part of a command line */
 };
@@ -113,8 +116,9 @@ struct process {
 static DEFINE_XARRAY(shown_cpu);
 static unsigned long shown_count;	/* under the array's lock */
 
-/* How much text the last snapshot had: the next will have about as much. */
+/* How much the last snapshot had: the next will have about as much. */
 static size_t text_hint;
+static unsigned int bits_hint;
 
 static struct proc_dir_entry *entry;
 
@@ -133,29 +137,86 @@ static bool is_id(const char *s)
 	return true;
 }
 
-/* Whether the cgroup is named as a container's; its id goes to @id. */
-static bool container_name(struct cgroup *cgrp, char *id)
+/*
+ * The name of a cgroup. On v1 it can change, and only what copies it is safe
+ * from that; on v2 it stays.
+ */
+static const char *cgroup_name_of(struct snapshot *s, struct cgroup *cgrp,
+				  char *path, size_t size)
 {
-	struct cgroup *parent = cgroup_parent(cgrp);
-	char path[NAME_SIZE];
-	const char *at = path + 1;
 	int len;
 
-	len = kernfs_path_from_node(cgrp->kn, parent->kn, path, sizeof(path));
-	if (len < ID_LEN + 1 || len >= sizeof(path))
-		return false;
-	len--;
-	if (len != ID_LEN) {
-		if (len != ID_LEN + strlen(SCOPE_PREFIX SCOPE_SUFFIX) ||
-		    strncmp(at, SCOPE_PREFIX, strlen(SCOPE_PREFIX)) ||
+	if (s->v2)
+		return compat_kernfs_name(cgrp->kn);
+	len = kernfs_path_from_node(cgrp->kn, cgroup_parent(cgrp)->kn, path, size);
+	return len > 0 && len < size ? path + 1 : "";
+}
+
+/* Whether the cgroup is named as a container's; its id goes to @id. */
+static bool container_name(struct snapshot *s, struct cgroup *cgrp, char *id)
+{
+	char path[NAME_SIZE];
+	const char *at = cgroup_name_of(s, cgrp, path, sizeof(path));
+	size_t len = strnlen(at, NAME_SIZE);
+
+	if (len == ID_LEN + strlen(SCOPE_PREFIX SCOPE_SUFFIX)) {
+		if (strncmp(at, SCOPE_PREFIX, strlen(SCOPE_PREFIX)) ||
 		    strcmp(at + len - strlen(SCOPE_SUFFIX), SCOPE_SUFFIX))
 			return false;
 		at += strlen(SCOPE_PREFIX);
+	} else if (len != ID_LEN) {
+		return false;
 	}
 	if (!is_id(at))
 		return false;
 	memcpy(id, at, ID_LEN);
 	return true;
+}
+
+static struct container *known_container(struct snapshot *s, u64 cgroup)
+{
+	int i = s->by_hash[hash_64(cgroup, s->bits)];
+
+	while (i >= 0 && s->containers[i].cgroup != cgroup)
+		i = s->containers[i].same_hash;
+	return i < 0 ? NULL : &s->containers[i];
+}
+
+static void hash_container(struct snapshot *s, int i)
+{
+	int *head = &s->by_hash[hash_64(s->containers[i].cgroup, s->bits)];
+
+	s->containers[i].same_hash = *head;
+	*head = i;
+}
+
+/* Makes room for 1 << @bits containers, in which the known ones are kept. */
+static int resize_containers(struct snapshot *s, unsigned int bits)
+{
+	size_t room = 1UL << bits;
+	struct container *containers;
+	int *by_hash, i;
+
+	if (bits > CONTAINER_BITS_MAX)
+		return -EFBIG;
+	containers = kvmalloc_array(room, sizeof(*containers), JSON_GFP);
+	by_hash = kvmalloc_array(room, sizeof(*by_hash), JSON_GFP);
+	if (!containers || !by_hash) {
+		kvfree(containers);
+		kvfree(by_hash);
+		return -ENOMEM;
+	}
+	if (s->count)
+		memcpy(containers, s->containers, s->count * sizeof(*containers));
+	memset(by_hash, -1, room * sizeof(*by_hash));
+	kvfree(s->containers);
+	kvfree(s->by_hash);
+	s->containers = containers;
+	s->by_hash = by_hash;
+	s->bits = bits;
+	for (i = 0; i < s->count; i++)
+		hash_container(s, i);
+	return 0;
 }
 
 /*
@@ -170,16 +231,22 @@ static struct cgroup *find_container(struct snapshot *s, struct cgroup *cgrp,
 
 	*known = NULL;
 	while (cgroup_parent(cgrp) && cgroup_id(cgrp) != s->outside) {
-		*known = xa_load(&s->by_cgroup, cgroup_id(cgrp));
+		*known = known_container(s, cgroup_id(cgrp));
 		if (*known)
 			return NULL;
-		if (container_name(cgrp, id))
+		if (container_name(s, cgrp, id))
 			found = cgrp;
 		cgrp = cgroup_parent(cgrp);
 	}
 	/* Most containers are siblings, and what is above them is looked at once. */
 	s->outside = cgroup_id(found ? cgroup_parent(found) : leaf);
 	return found;
+}
+
+/* Whether a cgroup has none below it, as those of most containers. */
+static bool is_leaf(struct cgroup_subsys_state *css)
+{
+	return list_empty(&css->children);
 }
 
 /* Adds up a cgroup's CPU time; a change of the return value means a flush. */
@@ -219,8 +286,11 @@ static u64 read_cpu(struct cgroup *top)
 
 		total = 0;
 		moved = 0;
-		css_for_each_descendant_pre(css, &top->self)
-			moved += add_cpu(css->cgroup, css == &top->self, &total);
+		if (is_leaf(&top->self))
+			moved = add_cpu(top, true, &total);
+		else
+			css_for_each_descendant_pre(css, &top->self)
+				moved += add_cpu(css->cgroup, css == &top->self, &total);
 		if (tries && moved == before)
 			break;
 		before = moved;
@@ -253,8 +323,11 @@ static u64 read_memory(struct cgroup_subsys_state *top)
 	u64 used, inactive = 0;
 
 	used = page_counter_read(&mem_cgroup_from_css(top)->memory);
-	css_for_each_descendant_pre(css, top)
-		inactive += inactive_file(mem_cgroup_from_css(css));
+	if (is_leaf(top))
+		inactive = inactive_file(mem_cgroup_from_css(top));
+	else
+		css_for_each_descendant_pre(css, top)
+			inactive += inactive_file(mem_cgroup_from_css(css));
 	return pages_to_kb(inactive < used ? used - inactive : used);
 }
 
@@ -302,7 +375,7 @@ static void forget_cpu(struct snapshot *s)
 	xas_lock(&xas);
 	if (shown_count > s->count)
 		xas_for_each(&xas, shown, ULONG_MAX)
-			if (!xa_load(&s->by_cgroup, xas.xa_index)) {
+			if (!known_container(s, xas.xa_index)) {
 				xas_store(&xas, NULL);
 				shown_count--;
 			}
@@ -310,24 +383,19 @@ static void forget_cpu(struct snapshot *s)
 }
 
 static struct container *add_container(struct snapshot *s,
-				       const struct container *found)
+				       struct container *found)
 {
-	struct container *c;
-	int err;
+	int err = 0;
 
-	c = kmemdup(found, sizeof(*found), GFP_KERNEL_ACCOUNT);
-	if (!c)
-		return ERR_PTR(-ENOMEM);
-	err = xa_err(xa_store(&s->by_cgroup, c->cgroup, c, GFP_KERNEL));
-	if (err) {
-		kfree(c);
+	if (s->count >> s->bits)
+		err = resize_containers(s, s->bits + 1);
+	if (!err && found->has_cpu)
+		err = hold_cpu(found);
+	if (err)
 		return ERR_PTR(err);
-	}
-	s->count++;
-	list_add_tail(&c->node, &s->containers);
-	if (c->has_cpu)
-		err = hold_cpu(c);
-	return err ? ERR_PTR(err) : c;
+	s->containers[s->count] = *found;
+	hash_container(s, s->count);
+	return &s->containers[s->count++];
 }
 
 /* The cgroup that counts the task's memory, or on v2 all of its resources. */
@@ -662,18 +730,18 @@ static void write_host(struct json *j, struct snapshot *s, u64 free_kb)
 
 static int write_document(struct json *j, struct snapshot *s, u64 free_kb)
 {
-	struct container *c;
+	unsigned int i;
 	int err;
 
 	/* A process takes a comma, which is less than the piece before it. */
-	err = json_reserve(j, (s->count + 1) * CONTAINER_ROOM + s->text.len);
+	err = json_reserve(j, (s->count + 1UL) * CONTAINER_ROOM + s->text.len);
 	if (err)
 		return err;
 	write_host(j, s, free_kb);
-	list_for_each_entry(c, &s->containers, node) {
-		write_container(j, s, c);
-		if (!list_is_last(&c->node, &s->containers))
+	for (i = 0; i < s->count; i++) {
+		if (i)
 			json_lit(j, ",");
+		write_container(j, s, &s->containers[i]);
 	}
 	json_lit(j, "]}\n");
 	return 0;
@@ -681,11 +749,8 @@ static int write_document(struct json *j, struct snapshot *s, u64 free_kb)
 
 static void snapshot_free(struct snapshot *s)
 {
-	struct container *c, *next;
-
-	list_for_each_entry_safe(c, next, &s->containers, node)
-		kfree(c);
-	xa_destroy(&s->by_cgroup);
+	kvfree(s->containers);
+	kvfree(s->by_hash);
 	json_free(&s->text);
 	free_page((unsigned long)s->page);
 }
@@ -707,10 +772,10 @@ static int snapshot_take(struct json *doc)
 	s.total_kb = pages_to_kb(memory.totalram);
 	s.text.limit = min_t(u64, DOCUMENT_MAX, s.total_kb * 1024 / 8);
 	doc->limit = s.text.limit;
-	INIT_LIST_HEAD(&s.containers);
-	xa_init_flags(&s.by_cgroup, XA_FLAGS_ACCOUNT);
 	s.page = (u8 *)__get_free_page(GFP_KERNEL_ACCOUNT);
 	err = s.page ? 0 : -ENOMEM;
+	if (!err)
+		err = resize_containers(&s, max(READ_ONCE(bits_hint), CONTAINER_BITS_MIN));
 	if (!err)
 		err = json_reserve(&s.text, min(hint + hint / 8 + TEXT_MIN,
 						s.text.limit));
@@ -722,6 +787,7 @@ static int snapshot_take(struct json *doc)
 		err = write_document(doc, &s, pages_to_kb(memory.freeram));
 	if (!err) {
 		WRITE_ONCE(text_hint, s.text.len);
+		WRITE_ONCE(bits_hint, fls(s.count));
 		forget_cpu(&s);
 	} else {
 		json_free(doc);
