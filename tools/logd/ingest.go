@@ -123,17 +123,15 @@ func (b *bodyBuffer) read(r io.Reader, length int) error {
 		return fasthttp.ErrBodyTooLarge
 	}
 	for {
-		if len(b.bytes) == cap(b.bytes) {
-			b.bytes = slices.Grow(b.bytes, max(4<<10, len(b.bytes)))
-		}
-		if more := int64(len(b.bytes)+1) - b.taken; more > 0 {
-			more = max(more, min(int64(cap(b.bytes)), max(4<<10, 2*b.taken))-b.taken)
-			if !b.limit.TryAcquire(more) {
+		// One byte more than the body has room, for the end to be seen.
+		if want := min(length+1, max(16<<10, 2*len(b.bytes))); len(b.bytes) == min(cap(b.bytes), int(b.taken)) {
+			if !b.limit.TryAcquire(int64(want) - b.taken) {
 				return errBusy
 			}
-			b.taken += more
+			b.taken = int64(want)
+			b.bytes = slices.Grow(b.bytes, want-len(b.bytes))
 		}
-		n, err := r.Read(b.bytes[len(b.bytes):min(int64(cap(b.bytes)), b.taken)])
+		n, err := r.Read(b.bytes[len(b.bytes):b.taken])
 		b.bytes = b.bytes[:len(b.bytes)+n]
 		if errors.Is(err, io.EOF) && len(b.bytes) != length {
 			return io.ErrUnexpectedEOF
