@@ -241,8 +241,8 @@ func (t *track) label() string {
 	if name == "" {
 		name = t.id[:min(12, len(t.id))]
 	}
-	if runes := []rune(name); len(runes) > 24 {
-		name = string(runes[:23]) + "…"
+	if runes := []rune(name); len(runes) > 32 {
+		name = string(runes[:31]) + "…"
 	}
 	return name
 }

@@ -21,9 +21,9 @@ import (
 )
 
 const (
-	chartWidth  = 720 * vg.Length(1) // points
+	chartWidth  = 740 * vg.Length(1) // points
 	chartHeight = 270 * vg.Length(1)
-	legendWidth = 165 * vg.Length(1)
+	legendWidth = 190 * vg.Length(1)
 	pngDPI      = 144
 )
 
