@@ -73,10 +73,17 @@ static inline void json_u64(struct json *j, u64 value)
 	char digits[JSON_U64_MAX];
 	int at = sizeof(digits);
 
-	do {
-		digits[--at] = '0' + value % 10;
-		value /= 10;
-	} while (value);
+	/* Two at a time: the wide division is what takes long. */
+	while (value >= 10) {
+		unsigned int pair = value % 100;
+
+		value /= 100;
+		digits[--at] = '0' + pair % 10;
+		digits[--at] = '0' + pair / 10;
+	}
+	/* What is left is one digit, or none after an even number of them. */
+	if (value || at == sizeof(digits))
+		digits[--at] = '0' + value;
 	json_raw(j, digits + at, sizeof(digits) - at);
 }
 

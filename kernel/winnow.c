@@ -293,8 +293,12 @@ static u64 read_cpu(struct cgroup *top)
 				moved += add_cpu(css->cgroup, css == &top->self, &total);
 		if (tries && moved == before)
 			break;
+		/* Nothing waited, or just that has arrived. */
+		smp_rmb(); /* what follows is to be read later than all above */
+		if (is_leaf(&top->self) &&
+		    total == READ_ONCE(top->bstat.cputime.sum_exec_runtime))
+			break;
 		before = moved;
-		smp_rmb(); /* the next reading is to be later in all it reads */
 	}
 	return total;
 }
