@@ -19,7 +19,6 @@ import (
 
 // TestGuestHost: a host without containers has an empty list, and its memory is what /proc/meminfo says.
 func TestGuestHost(t *testing.T) {
-	guest(t)
 	load(t, "")
 	doc := read(t)
 	if len(doc.Containers) != 0 {
@@ -63,7 +62,6 @@ func meminfo(t testing.TB, name string) uint64 {
 
 // TestGuestReads: one open is one document, however it is read.
 func TestGuestReads(t *testing.T) {
-	guest(t)
 	load(t, "")
 	for n := range 20 {
 		newCgroup(t, "docker/"+id(n)).start(t, "/bin/sleep", "sleep", "100000")
@@ -106,7 +104,6 @@ func TestGuestReads(t *testing.T) {
 
 // TestGuestBytes: whatever bytes the names and arguments hold, the document is JSON that says them.
 func TestGuestBytes(t *testing.T) {
-	guest(t)
 	load(t, "")
 	box := newCgroup(t, "docker/"+id(1))
 	all := make([]byte, 0, 255)
@@ -159,7 +156,6 @@ func goString(s string) string { return string([]rune(s)) }
 
 // TestGuestLongArguments: a command line of a megabyte, with sequences across every boundary of a page.
 func TestGuestLongArguments(t *testing.T) {
-	guest(t)
 	load(t, "")
 	box := newCgroup(t, "docker/"+id(1))
 	args := []string{"sh", "-c", "while :; do sleep 1000; done"}
@@ -183,7 +179,6 @@ func TestGuestLongArguments(t *testing.T) {
 
 // TestGuestMany: as many containers as there are, wherever they lie, and nothing that only looks like one.
 func TestGuestMany(t *testing.T) {
-	guest(t)
 	load(t, "")
 	const many = 1000
 	pids := map[string]int{}
@@ -228,7 +223,6 @@ func TestGuestMany(t *testing.T) {
 
 // TestGuestMemoryLimit: the document is charged to its reader, and running out gives an errno.
 func TestGuestMemoryLimit(t *testing.T) {
-	guest(t)
 	load(t, "")
 	for n := range 4 {
 		args := []string{"sh", "-c", "while :; do sleep 1000; done"}
@@ -260,7 +254,6 @@ func TestGuestMemoryLimit(t *testing.T) {
 
 // TestGuestNobody: the file is for root of the host alone, not for that of a container.
 func TestGuestNobody(t *testing.T) {
-	guest(t)
 	load(t, "")
 	dir := t.TempDir()
 	script := fmt.Sprintf("mount -t proc proc /proc; cat %s 2>%s/errors; echo $? >%[2]s/status", procFile, dir)

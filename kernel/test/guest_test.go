@@ -59,14 +59,6 @@ type process struct {
 	CPUNS         uint64  `json:"cpu_ns"`
 }
 
-// guest skips a test that only makes sense as root of a virtual machine.
-func guest(t *testing.T) {
-	t.Helper()
-	if os.Getenv("WINNOW_GUEST") == "" {
-		t.Skip("runs inside the virtual machine that TestVM boots")
-	}
-}
-
 func load(t testing.TB, params string) {
 	t.Helper()
 	if err := insert(params); err != nil {

@@ -11,7 +11,6 @@ import (
 
 // TestGuestParameters: the file's name, its mode, and whether processes are listed.
 func TestGuestParameters(t *testing.T) {
-	guest(t)
 	if err := insert("name=sysinfo_201700633 mode=0444 processes=0"); err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +46,6 @@ func TestGuestParameters(t *testing.T) {
 }
 
 func TestGuestParametersRefused(t *testing.T) {
-	guest(t)
 	for _, test := range []struct {
 		params string
 		want   error
@@ -76,7 +74,6 @@ func TestGuestParametersRefused(t *testing.T) {
 
 // TestGuestHeld: the module can go while its file is open; who holds it reads an error, and no memory that was freed.
 func TestGuestHeld(t *testing.T) {
-	guest(t)
 	newCgroup(t, "docker/"+id(1)).start(t, "/bin/sleep", "sleep", "100000")
 	for range 20 {
 		if err := insert(""); err != nil {
@@ -100,7 +97,6 @@ func TestGuestHeld(t *testing.T) {
 
 // TestGuestLeaks: thousands of snapshots leave the kernel's memory as it was.
 func TestGuestLeaks(t *testing.T) {
-	guest(t)
 	for n := range 50 {
 		newCgroup(t, "docker/"+id(n)).start(t, "/bin/sh", "sh", "-c", "while :; do sleep 1000; done", strings.Repeat("x", 20000))
 	}

@@ -30,7 +30,6 @@ echo done >/tmp/%s; exec sleep 100000`
 // TestGuestParity compares the module's figures with the kernel's files of the same containers, at a standstill: there
 // the module, which reads before anything flushes, must have what the files have.
 func TestGuestParity(t *testing.T) {
-	guest(t)
 	load(t, "")
 	containers := map[string]cgroup{}
 	add := func(n int, parent string) cgroup {
@@ -241,7 +240,6 @@ mount -t ext2 -o loop %[1]s/disk %[1]s/mnt && dd if=/dev/zero of=%[1]s/mnt/file 
 // TestGuestNeverBack: a container's CPU time never goes back, and stays within the files, while its child cgroups
 // come and go and others flush the counters all the time.
 func TestGuestNeverBack(t *testing.T) {
-	guest(t)
 	load(t, "")
 	box := newCgroup(t, "docker/"+id(1))
 	for range 2 {
@@ -282,7 +280,6 @@ sh -c 'echo $$ >c'$i'/cgroup.procs; n=0; while [ $n -lt 300 ]; do n=$((n+1)); do
 
 // TestGuestExit: who has died doesn't count, however long its parent waits; a container of the dead is none.
 func TestGuestExit(t *testing.T) {
-	guest(t)
 	load(t, "")
 	box, dead := newCgroup(t, "docker/"+id(1)), newCgroup(t, "docker/"+id(2))
 	// busybox's sleep doesn't wait for the children that it got from the shell before it.
@@ -327,7 +324,6 @@ func TestGuestExit(t *testing.T) {
 
 // TestV1GuestParity: on cgroup v1 the module has the memory, and leaves the CPU time to the files.
 func TestV1GuestParity(t *testing.T) {
-	guest(t)
 	if !onV1() {
 		t.Skip("this kernel has no memory controller for cgroup v1")
 	}

@@ -19,7 +19,6 @@ import (
 // and containers start and die. It lasts STRESS seconds; then the module is loaded and unloaded LOADS times with its file
 // held open.
 func TestGuestStress(t *testing.T) {
-	guest(t)
 	seconds, loads := setting(t, "STRESS", 5), setting(t, "LOADS", 20)
 	newCgroup(t, "docker/"+id(0)).start(t, "/bin/sleep", "sleep", "100000")
 	before := meminfo(t, "Slab:") + meminfo(t, "VmallocUsed:")

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -21,6 +22,15 @@ const (
 	// bytesMark begins the line on which TestGuestBytes hands its document out.
 	bytesMark = "document: "
 )
+
+// TestMain leaves out what runs in the machines while it is the host that is tested: they are no tests that were skipped.
+func TestMain(m *testing.M) {
+	if os.Getenv("WINNOW_GUEST") == "" {
+		flag.Parse()
+		flag.Set("test.skip", "^Test(V1)?Guest")
+	}
+	os.Exit(m.Run())
+}
 
 // TestVM runs the module's tests on each of the kernels in WINNOW_KERNELS, on Debian 12's where it says none.
 func TestVM(t *testing.T) {
