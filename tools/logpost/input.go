@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"winnow/tools/internal/record"
+
+	"golang.org/x/sync/semaphore"
 )
 
 // line is one record on its way, or what was wrong with it.
@@ -18,17 +20,21 @@ type line struct {
 	err    error
 }
 
+// maxQueued bounds the lines, in bytes, that wait for the deliverer.
+const maxQueued = record.MaxLine
+
 // input passes the records of stdin on to stdout and then to the deliverer.
 // A slow store holds it up only when queue is full.
 type input struct {
 	queue chan line
+	room  *semaphore.Weighted // for the text of the lines in queue
 	in    *stoppable
 	out   *bufio.Writer
 	outOK bool
 }
 
 func newInput(stdin io.Reader, stdout io.Writer) *input {
-	i := &input{queue: make(chan line, maxLines), out: bufio.NewWriterSize(stdout, 64<<10), outOK: true}
+	i := &input{queue: make(chan line, maxLines), room: semaphore.NewWeighted(maxQueued), out: bufio.NewWriterSize(stdout, 64<<10), outOK: true}
 	i.in = &stoppable{r: stdin, before: i.flush}
 	go i.run()
 	return i
@@ -44,6 +50,9 @@ func (i *input) run() {
 		if i.outOK {
 			_, err := i.out.WriteString(l.Text() + "\n")
 			i.wrote(err)
+		}
+		if err := i.room.Acquire(context.Background(), int64(len(l.Text()))); err != nil {
+			return // it ends only with the process
 		}
 		i.queue <- line{number: l.Number, text: l.Text()}
 	}
@@ -80,7 +89,7 @@ const (
 func (i *input) next(ctx context.Context, until time.Time) (line, found) {
 	select {
 	case l, ok := <-i.queue:
-		return l, lineOrEnd(ok)
+		return i.taken(l, ok)
 	default:
 	}
 	var over <-chan time.Time
@@ -89,7 +98,7 @@ func (i *input) next(ctx context.Context, until time.Time) (line, found) {
 	}
 	select {
 	case l, ok := <-i.queue:
-		return l, lineOrEnd(ok)
+		return i.taken(l, ok)
 	case <-over:
 		return line{}, nothing
 	case <-ctx.Done():
@@ -102,7 +111,7 @@ func (i *input) rest() (line, found) {
 		done := i.in.stop()
 		select {
 		case l, ok := <-i.queue:
-			return l, lineOrEnd(ok)
+			return i.taken(l, ok)
 		default:
 		}
 		if done {
@@ -112,11 +121,12 @@ func (i *input) rest() (line, found) {
 	}
 }
 
-func lineOrEnd(ok bool) found {
-	if ok {
-		return aLine
+func (i *input) taken(l line, ok bool) (line, found) {
+	i.room.Release(int64(len(l.text)))
+	if !ok {
+		return l, theEnd
 	}
-	return theEnd
+	return l, aLine
 }
 
 // stoppable is a reader that can be told to end while a read waits. What such
