@@ -158,7 +158,7 @@ func parseOutside(t *testing.T, output []byte) {
 			t.Fatalf("jq: %v on %q", err, text)
 		}
 		var lines []string
-		if err := json.Unmarshal(got, &lines); err != nil || len(lines) != 6 {
+		if err := json.Unmarshal(got, &lines); err != nil || len(lines) < 6 {
 			t.Errorf("jq read %d command lines: %v", len(lines), err)
 		}
 		t.Logf("jq read %d command lines of every byte", len(lines))
