@@ -887,7 +887,7 @@ static int __init winnow_init(void)
 	}
 	if (name_is_taken(name)) {
 		pr_err("name: /proc/%s exists already\n", name);
-		return -EEXIST;
+		return -EBUSY; /* -EEXIST says that the module is loaded */
 	}
 	entry = proc_create(name, mode, NULL, &winnow_ops);
 	return entry ? 0 : -ENOMEM;

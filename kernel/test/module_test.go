@@ -57,8 +57,8 @@ func TestGuestParametersRefused(t *testing.T) {
 		{"name=1", unix.EINVAL},
 		{"name=a%sb", unix.EINVAL},
 		{"name=" + strings.Repeat("a", 64), unix.EINVAL},
-		{"name=meminfo", unix.EEXIST},
-		{"name=self", unix.EEXIST},
+		{"name=meminfo", unix.EBUSY},
+		{"name=self", unix.EBUSY},
 		{"mode=0600", unix.EINVAL},
 		{"mode=0500", unix.EINVAL},
 		{"mode=444", unix.EINVAL}, // decimal
