@@ -108,7 +108,8 @@ type Container struct {
 	Labels  map[string]string `json:"labels,omitzero"` // an empty map is known to be empty
 	Created *time.Time        `json:"created,omitempty"`
 
-	// Added by classify.
+	// Added by classify. It writes null for a class that is not known yet,
+	// and for the rank of a container that takes no part.
 	Class   string `json:"class,omitempty"`
 	Verdict string `json:"verdict,omitempty"`
 	Reason  string `json:"reason,omitempty"`
