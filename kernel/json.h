@@ -59,41 +59,54 @@ static inline int json_reserve(struct json *j, size_t more)
 	return 0;
 }
 
-static inline void json_raw(struct json *j, const char *text, size_t len)
+/* Where to write next. */
+static inline char *json_end(struct json *j)
 {
-	memcpy(j->buf + j->len, text, len);
-	j->len += len;
+	return j->buf + j->len;
+}
+
+/* Tells up to where has been written. */
+static inline void json_wrote(struct json *j, char *to)
+{
+	j->len = to - j->buf;
+}
+
+static inline char *json_raw(char *to, const char *text, size_t len)
+{
+	memcpy(to, text, len);
+	return to + len;
 }
 
 /* A literal: its length is known when this is compiled. */
-#define json_lit(j, text) json_raw(j, text, sizeof(text) - 1)
+#define json_lit(to, text) json_raw(to, text, sizeof(text) - 1)
 
-static inline void json_u64(struct json *j, u64 value)
+/* Two digits at a time: the wide division is what takes long. */
+static inline char *json_u64(char *to, u64 value)
 {
-	char digits[JSON_U64_MAX];
-	int at = sizeof(digits);
+	char *at, *end = to + 1;
+	u64 ten;
 
-	/* Two at a time: the wide division is what takes long. */
-	while (value >= 10) {
+	for (ten = 10; value >= ten && end < to + JSON_U64_MAX; ten *= 10)
+		end++;
+	for (at = end; value >= 10; value /= 100) {
 		unsigned int pair = value % 100;
 
-		value /= 100;
-		digits[--at] = '0' + pair % 10;
-		digits[--at] = '0' + pair / 10;
+		*--at = '0' + pair % 10;
+		*--at = '0' + pair / 10;
 	}
-	/* What is left is one digit, or none after an even number of them. */
-	if (value || at == sizeof(digits))
-		digits[--at] = '0' + value;
-	json_raw(j, digits + at, sizeof(digits) - at);
+	if (at > to)
+		*to = '0' + value;
+	return end;
 }
 
 /* Hundredths as a number with two decimals. */
-static inline void json_hundredths(struct json *j, u64 value)
+static inline char *json_hundredths(char *to, u64 value)
 {
-	json_u64(j, value / 100);
-	j->buf[j->len++] = '.';
-	j->buf[j->len++] = '0' + value / 10 % 10;
-	j->buf[j->len++] = '0' + value % 10;
+	to = json_u64(to, value / 100);
+	*to++ = '.';
+	*to++ = '0' + value / 10 % 10;
+	*to++ = '0' + value % 10;
+	return to;
 }
 
 /*
@@ -127,49 +140,61 @@ static inline int json_utf8(const u8 *p, size_t n)
 	return size;
 }
 
-static inline void json_control(struct json *j, u8 c)
+/* A control character; NULs stand between arguments and become spaces. */
+static inline char *json_control(char *to, u8 c)
 {
 	static const char hex[] = "0123456789abcdef";
 
-	json_lit(j, "\\u00");
-	j->buf[j->len++] = hex[c >> 4];
-	j->buf[j->len++] = hex[c & 15];
+	if (!c) {
+		*to++ = ' ';
+		return to;
+	}
+	to = json_lit(to, "\\u00");
+	*to++ = hex[c >> 4];
+	*to++ = hex[c & 15];
+	return to;
 }
 
 /*
- * Writes @n bytes as the inside of a JSON string; JSON_ESCAPE_MAX times @n must
- * be reserved. Each byte that is not part of valid UTF-8 becomes U+FFFD. Unless
- * @final, a sequence that the end cuts off is left for the next call. Returns
- * how many bytes were used.
+ * Writes @n bytes as the inside of a JSON string to *@end, which it moves on;
+ * JSON_ESCAPE_MAX times @n must be reserved. Each byte that is not part of
+ * valid UTF-8 becomes U+FFFD. Unless @final, a sequence that the end cuts off
+ * is left for the next call. Returns how many bytes were used.
  */
-static inline size_t json_escape(struct json *j, const u8 *p, size_t n,
-				 bool final)
+static inline size_t json_escape(char **end, const u8 *p, size_t n, bool final)
 {
+	static const bool plain[256] = {
+		[' ' ... '!'] = true, ['#' ... '['] = true, [']' ... 0x7f] = true,
+	};
+	char *to = *end;
 	size_t i = 0;
-	int size;
 
 	while (i < n) {
 		u8 c = p[i];
+		int size;
 
-		if (c >= 0x80) {
+		if (plain[c]) {
+			*to++ = c;
+		} else if (c >= 0x80) {
 			size = json_utf8(p + i, n - i);
 			if (size < 0 && !final)
 				break;
 			if (size > 0) {
-				json_raw(j, p + i, size);
+				memcpy(to, p + i, size);
+				to += size;
 				i += size;
 				continue;
 			}
-			json_lit(j, "\xef\xbf\xbd");
+			to = json_lit(to, "\xef\xbf\xbd");
 		} else if (c < 0x20) {
-			json_control(j, c);
+			to = json_control(to, c);
 		} else {
-			if (c == '"' || c == '\\')
-				j->buf[j->len++] = '\\';
-			j->buf[j->len++] = c;
+			*to++ = '\\';
+			*to++ = c;
 		}
 		i++;
 	}
+	*end = to;
 	return i;
 }
 

@@ -42,9 +42,8 @@
 /* "/docker-<id>.scope" and its NUL: a longer name is no container's. */
 #define NAME_SIZE (1 + sizeof(SCOPE_PREFIX SCOPE_SUFFIX) + ID_LEN)
 
-/* What a process or a container takes at most, names and cmdline aside. */
-#define PROCESS_ROOM 384
-#define CONTAINER_ROOM 384
+/* What a process or a container takes at most, its cmdline aside. */
+#define ROOM 384
 #define TEXT_MIN (16 * 1024)
 #define DOCUMENT_MAX (1024UL << 20)
 #define CONTAINER_BITS_MIN 4U
@@ -127,12 +126,16 @@ static u64 pages_to_kb(u64 pages)
 	return pages << (PAGE_SHIFT - 10);
 }
 
-static bool is_id(const char *s)
+/* Whether @s begins with an id; looks at nothing beyond its NUL. */
+static bool starts_with_id(const char *s)
 {
+	static const bool hex[256] = {
+		['0' ... '9'] = true, ['a' ... 'f'] = true,
+	};
 	int i;
 
 	for (i = 0; i < ID_LEN; i++)
-		if (!(s[i] >= '0' && s[i] <= '9') && !(s[i] >= 'a' && s[i] <= 'f'))
+		if (!hex[(u8)s[i]])
 			return false;
 	return true;
 }
@@ -157,17 +160,15 @@ static bool container_name(struct snapshot *s, struct cgroup *cgrp, char *id)
 {
 	char path[NAME_SIZE];
 	const char *at = cgroup_name_of(s, cgrp, path, sizeof(path));
-	size_t len = strnlen(at, NAME_SIZE);
+	const char *end = "";
 
-	if (len == ID_LEN + strlen(SCOPE_PREFIX SCOPE_SUFFIX)) {
-		if (strncmp(at, SCOPE_PREFIX, strlen(SCOPE_PREFIX)) ||
-		    strcmp(at + len - strlen(SCOPE_SUFFIX), SCOPE_SUFFIX))
-			return false;
+	if (!strncmp(at, SCOPE_PREFIX, strlen(SCOPE_PREFIX))) {
 		at += strlen(SCOPE_PREFIX);
-	} else if (len != ID_LEN) {
-		return false;
+		end = SCOPE_SUFFIX;
 	}
-	if (!is_id(at))
+	/* A cgroup that was shown before is one: on v2 none changes its name. */
+	if (!(s->v2 && xa_load(&shown_cpu, cgroup_id(cgrp))) &&
+	    (!starts_with_id(at) || strcmp(at + ID_LEN, end)))
 		return false;
 	memcpy(id, at, ID_LEN);
 	return true;
@@ -308,9 +309,13 @@ static u64 inactive_file(struct mem_cgroup *memcg)
 	u64 pages = 0;
 	int nid, zone;
 
-	for_each_node_state(nid, N_MEMORY) {
-		struct lruvec *lruvec = &memcg->nodeinfo[nid]->lruvec;
+	/* As for_each_node_state(), which looks through MAX_NUMNODES bits. */
+	for (nid = 0; nid < nr_node_ids; nid++) {
+		struct lruvec *lruvec;
 
+		if (!node_state(nid, N_MEMORY))
+			continue;
+		lruvec = &memcg->nodeinfo[nid]->lruvec;
 		for (zone = 0; zone < MAX_NR_ZONES; zone++)
 			pages += mem_cgroup_get_zone_lru_size(lruvec,
 							      LRU_INACTIVE_FILE,
@@ -359,7 +364,7 @@ static int hold_cpu(struct container *c)
 	do {
 		xas_lock(&xas);
 		shown = xas_load(&xas);
-		if (shown && xa_to_value(shown) > c->cpu_ns)
+		if (shown && xa_to_value(shown) >= c->cpu_ns)
 			c->cpu_ns = xa_to_value(shown);
 		else
 			xas_store(&xas, xa_mk_value(c->cpu_ns));
@@ -490,29 +495,26 @@ static int read_args(struct task_struct *task, unsigned long at, void *buf,
 	return access_process_vm(task, at, buf, len, FOLL_ANON);
 }
 
-/* Writes @n bytes of arguments, their NULs as spaces; returns those used. */
+/* Writes @n bytes of arguments; returns those used. */
 static int write_args(struct json *j, u8 *args, size_t n, size_t *nuls,
 		      bool final)
 {
-	size_t tail = 0, used, i;
+	size_t tail = 0, used;
+	char *to;
 	int err;
 
 	while (tail < n && !args[n - tail - 1])
 		tail++;
 	n -= tail;
-	if (n) {
-		/* NULs are held back until something follows them. */
-		err = json_reserve(j, *nuls + n * JSON_ESCAPE_MAX);
-		if (err)
-			return err;
-		memset(j->buf + j->len, ' ', *nuls);
-		j->len += *nuls;
-		*nuls = 0;
-		for (i = 0; i < n; i++)
-			if (!args[i])
-				args[i] = ' ';
-	}
-	used = json_escape(j, args, n, final || tail);
+	err = json_reserve(j, *nuls + n * JSON_ESCAPE_MAX);
+	if (err)
+		return err;
+	to = json_end(j);
+	/* NULs are held back until something follows them. */
+	for (; n && *nuls; --*nuls)
+		*to++ = ' ';
+	used = json_escape(&to, args, n, final || tail);
+	json_wrote(j, to);
 	*nuls += tail;
 	return used + tail;
 }
@@ -575,37 +577,41 @@ static int write_process(struct snapshot *s, struct task_struct *task,
 			 struct mm_struct *mm, const struct process *p)
 {
 	struct json *j = &s->text;
+	char *to;
 	int err;
 
-	err = json_reserve(j, PROCESS_ROOM);
+	err = json_reserve(j, ROOM);
 	if (err)
 		return err;
-	json_lit(j, "{\"pid\":");
-	json_u64(j, task->tgid);
-	json_lit(j, ",\"start_ns\":");
-	json_u64(j, p->start_ns);
-	json_lit(j, ",\"name\":\"");
-	json_escape(j, p->name, strnlen(p->name, sizeof(p->name)), true);
-	json_lit(j, "\",\"state\":\"");
-	json_raw(j, &p->state, 1);
-	json_lit(j, "\",\"cmdline\":\"");
+	to = json_end(j);
+	to = json_lit(to, "{\"pid\":");
+	to = json_u64(to, task->tgid);
+	to = json_lit(to, ",\"start_ns\":");
+	to = json_u64(to, p->start_ns);
+	to = json_lit(to, ",\"name\":\"");
+	json_escape(&to, p->name, strnlen(p->name, sizeof(p->name)), true);
+	to = json_lit(to, "\",\"state\":\"");
+	to = json_raw(to, &p->state, 1);
+	to = json_lit(to, "\",\"cmdline\":\"");
+	json_wrote(j, to);
 	if (mm) {
 		err = write_cmdline(j, task, mm, s->page);
 		if (err)
 			return err;
 	}
-	err = json_reserve(j, PROCESS_ROOM);
+	err = json_reserve(j, ROOM);
 	if (err)
 		return err;
-	json_lit(j, "\",\"vsz_kb\":");
-	json_u64(j, p->vsz_kb);
-	json_lit(j, ",\"rss_kb\":");
-	json_u64(j, p->rss_kb);
-	json_lit(j, ",\"memory_percent\":");
-	json_hundredths(j, (p->rss_kb * 10000 + s->total_kb / 2) / s->total_kb);
-	json_lit(j, ",\"cpu_ns\":");
-	json_u64(j, p->cpu_ns);
-	json_lit(j, "}");
+	to = json_end(j);
+	to = json_lit(to, "\",\"vsz_kb\":");
+	to = json_u64(to, p->vsz_kb);
+	to = json_lit(to, ",\"rss_kb\":");
+	to = json_u64(to, p->rss_kb);
+	to = json_lit(to, ",\"memory_percent\":");
+	to = json_hundredths(to, (p->rss_kb * 10000 + s->total_kb / 2) / s->total_kb);
+	to = json_lit(to, ",\"cpu_ns\":");
+	to = json_u64(to, p->cpu_ns);
+	json_wrote(j, json_lit(to, "}"));
 	return 0;
 }
 
@@ -679,12 +685,9 @@ static int walk_processes(struct snapshot *s)
 	return err;
 }
 
-static void write_null_or(struct json *j, bool has, u64 value)
+static char *write_null_or(char *to, bool has, u64 value)
 {
-	if (has)
-		json_u64(j, value);
-	else
-		json_lit(j, "null");
+	return has ? json_u64(to, value) : json_lit(to, "null");
 }
 
 static void write_container(struct json *j, struct snapshot *s,
@@ -692,44 +695,47 @@ static void write_container(struct json *j, struct snapshot *s,
 {
 	struct piece piece;
 	size_t at;
+	char *to = json_end(j);
 
-	json_lit(j, "\n{\"id\":\"");
-	json_raw(j, c->id, ID_LEN);
-	json_lit(j, "\",\"memory_kb\":");
-	write_null_or(j, c->has_memory, c->memory_kb);
-	json_lit(j, ",\"cpu_ns\":");
-	write_null_or(j, c->has_cpu, c->cpu_ns);
-	json_lit(j, ",\"process_count\":");
-	json_u64(j, c->processes);
-	json_lit(j, ",\"rss_kb\":");
-	json_u64(j, c->rss_kb);
-	json_lit(j, ",\"vsz_kb\":");
-	json_u64(j, c->vsz_kb);
-	json_lit(j, ",\"processes\":[");
+	to = json_lit(to, "\n{\"id\":\"");
+	to = json_raw(to, c->id, ID_LEN);
+	to = json_lit(to, "\",\"memory_kb\":");
+	to = write_null_or(to, c->has_memory, c->memory_kb);
+	to = json_lit(to, ",\"cpu_ns\":");
+	to = write_null_or(to, c->has_cpu, c->cpu_ns);
+	to = json_lit(to, ",\"process_count\":");
+	to = json_u64(to, c->processes);
+	to = json_lit(to, ",\"rss_kb\":");
+	to = json_u64(to, c->rss_kb);
+	to = json_lit(to, ",\"vsz_kb\":");
+	to = json_u64(to, c->vsz_kb);
+	to = json_lit(to, ",\"processes\":[");
 	for (at = c->first; at; at = piece.next) {
 		memcpy(&piece, s->text.buf + at, sizeof(piece));
-		json_raw(j, s->text.buf + at + sizeof(piece), piece.len);
+		to = json_raw(to, s->text.buf + at + sizeof(piece), piece.len);
 		if (piece.next)
-			json_lit(j, ",");
+			to = json_lit(to, ",");
 	}
-	json_lit(j, "]}");
+	json_wrote(j, json_lit(to, "]}"));
 }
 
 static void write_host(struct json *j, struct snapshot *s, u64 free_kb)
 {
-	json_lit(j, "{\"format\":1,\"cgroup\":");
-	json_u64(j, s->v2 ? 2 : 1);
-	json_lit(j, ",\"boottime_ns\":");
-	json_u64(j, s->boottime_ns);
-	json_lit(j, ",\"total_memory_kb\":");
-	json_u64(j, s->total_kb);
-	json_lit(j, ",\"free_memory_kb\":");
-	json_u64(j, free_kb);
-	json_lit(j, ",\"used_memory_kb\":");
-	json_u64(j, s->total_kb - free_kb);
-	json_lit(j, ",\"available_memory_kb\":");
-	json_u64(j, pages_to_kb(max(si_mem_available(), 0L)));
-	json_lit(j, ",\"containers\":[");
+	char *to = json_end(j);
+
+	to = json_lit(to, "{\"format\":1,\"cgroup\":");
+	to = json_u64(to, s->v2 ? 2 : 1);
+	to = json_lit(to, ",\"boottime_ns\":");
+	to = json_u64(to, s->boottime_ns);
+	to = json_lit(to, ",\"total_memory_kb\":");
+	to = json_u64(to, s->total_kb);
+	to = json_lit(to, ",\"free_memory_kb\":");
+	to = json_u64(to, free_kb);
+	to = json_lit(to, ",\"used_memory_kb\":");
+	to = json_u64(to, s->total_kb - free_kb);
+	to = json_lit(to, ",\"available_memory_kb\":");
+	to = json_u64(to, pages_to_kb(max(si_mem_available(), 0L)));
+	json_wrote(j, json_lit(to, ",\"containers\":["));
 }
 
 static int write_document(struct json *j, struct snapshot *s, u64 free_kb)
@@ -738,16 +744,16 @@ static int write_document(struct json *j, struct snapshot *s, u64 free_kb)
 	int err;
 
 	/* A process takes a comma, which is less than the piece before it. */
-	err = json_reserve(j, (s->count + 1UL) * CONTAINER_ROOM + s->text.len);
+	err = json_reserve(j, (s->count + 1UL) * ROOM + s->text.len);
 	if (err)
 		return err;
 	write_host(j, s, free_kb);
 	for (i = 0; i < s->count; i++) {
 		if (i)
-			json_lit(j, ",");
+			json_wrote(j, json_lit(json_end(j), ","));
 		write_container(j, s, &s->containers[i]);
 	}
-	json_lit(j, "]}\n");
+	json_wrote(j, json_lit(json_end(j), "]}\n"));
 	return 0;
 }
 

@@ -264,6 +264,8 @@ func (c cgroup) freeze(t testing.TB) {
 	t.Helper()
 	c.write(t, "cgroup.freeze", "1")
 	eventually(t, "frozen", func() bool { return c.field(t, "cgroup.events", "frozen") == 1 })
+	// A process counts as frozen, and one that exits not at all, a little before it runs no more.
+	time.Sleep(50 * time.Millisecond)
 }
 
 // start runs a program in the cgroup and reaps it when it has ended.
