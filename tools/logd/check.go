@@ -2,13 +2,12 @@ package main
 
 import (
 	"bytes"
-	"encoding/binary"
 	"fmt"
-	"math/bits"
 	"slices"
 	"time"
 	"unicode/utf8"
 
+	"winnow/tools/internal/jsonscan"
 	"winnow/tools/internal/record"
 )
 
@@ -50,53 +49,56 @@ func (c *checker) check(text []byte) (fields, error) {
 	return f, nil
 }
 
+// maxNested is how deep fast goes.
+const maxNested = 100
+
 // fast is check where it is sure that the line is a record.
 func (c *checker) fast(text []byte) (f fields, sure bool) {
 	if len(text) > record.MaxLine {
 		return f, false
 	}
-	s := scanner{text: text}
-	s.space()
-	if !s.take('{') {
+	s := jsonscan.Scanner{Text: text}
+	s.Space()
+	if !s.Take('{') {
 		return f, false
 	}
-	s.space()
+	s.Space()
 	known := true // the names so far are those of the last line
 	n := 0
-	for !s.take('}') {
+	for !s.Take('}') {
 		if n > 0 {
-			if !s.take(',') {
+			if !s.Take(',') {
 				return f, false
 			}
-			s.space()
+			s.Space()
 		}
-		if known = known && n < len(c.keys) && bytes.HasPrefix(text[s.at:], c.keys[n]); known {
-			s.at += len(c.keys[n])
+		if known = known && n < len(c.keys) && bytes.HasPrefix(text[s.At:], c.keys[n]); known {
+			s.At += len(c.keys[n])
 		} else if !c.learn(n, &s) {
 			return f, false
 		}
-		s.space()
-		from := s.at
-		if !s.value(0) {
+		s.Space()
+		from := s.At
+		if !s.Value(maxNested) {
 			return f, false
 		}
-		if field := c.want[n]; field >= 0 && !c.set(&f, field, text[from:s.at]) {
+		if field := c.want[n]; field >= 0 && !c.set(&f, field, text[from:s.At]) {
 			return f, false
 		}
-		s.space()
+		s.Space()
 		n++
 	}
-	s.space()
-	return f, s.at == len(text) && (!s.wide || utf8.Valid(text))
+	s.Space()
+	return f, s.At == len(text) && (!s.Wide || utf8.Valid(text))
 }
 
 // learn reads the n-th name and its colon, and tells whether it differs from
 // those before it.
-func (c *checker) learn(n int, s *scanner) bool {
-	key, plain := s.str()
-	s.space()
+func (c *checker) learn(n int, s *jsonscan.Scanner) bool {
+	key, plain := s.Quoted()
+	s.Space()
 	wide := func(c byte) bool { return c >= utf8.RuneSelf }
-	if !plain || !s.take(':') || n >= 64 || slices.ContainsFunc(key, wide) {
+	if !plain || !s.Take(':') || n >= 64 || slices.ContainsFunc(key, wide) {
 		return false // rare, and Parse knows
 	}
 	c.keys, c.want = c.keys[:n], c.want[:n]
@@ -162,194 +164,4 @@ func (c *checker) time(text []byte) (int64, bool) {
 		}
 	}
 	return c.minuteAt + seconds*1e9 + ns, true
-}
-
-// scanner walks over JSON.
-type scanner struct {
-	text []byte
-	at   int
-	wide bool // some byte is not ASCII
-}
-
-func (s *scanner) take(c byte) bool {
-	if s.at < len(s.text) && s.text[s.at] == c {
-		s.at++
-		return true
-	}
-	return false
-}
-
-func (s *scanner) space() {
-	for s.at < len(s.text) && s.text[s.at] <= ' ' {
-		switch s.text[s.at] {
-		case ' ', '\t', '\r', '\n':
-			s.at++
-		default:
-			return
-		}
-	}
-}
-
-// maxNested is how deep fast goes.
-const maxNested = 100
-
-// value walks over one value, and is false where it is none.
-func (s *scanner) value(depth int) bool {
-	if s.at >= len(s.text) || depth > maxNested {
-		return false
-	}
-	switch c := s.text[s.at]; c {
-	case '"':
-		return s.skipString()
-	case '{', '[':
-		return s.nested(c, depth)
-	case 't':
-		return s.word("true")
-	case 'f':
-		return s.word("false")
-	case 'n':
-		return s.word("null")
-	default:
-		return s.number()
-	}
-}
-
-func (s *scanner) word(w string) bool {
-	if len(s.text)-s.at < len(w) || string(s.text[s.at:s.at+len(w)]) != w {
-		return false
-	}
-	s.at += len(w)
-	return true
-}
-
-// nested walks over an object or an array.
-func (s *scanner) nested(open byte, depth int) bool {
-	end := open + 2 // in ASCII, for both kinds of brackets
-	s.at++
-	s.space()
-	for n := 0; !s.take(end); n++ {
-		if n > 0 {
-			if !s.take(',') {
-				return false
-			}
-			s.space()
-		}
-		if open == '{' {
-			if s.at >= len(s.text) || s.text[s.at] != '"' || !s.skipString() {
-				return false
-			}
-			s.space()
-			if !s.take(':') {
-				return false
-			}
-			s.space()
-		}
-		if !s.value(depth + 1) {
-			return false
-		}
-		s.space()
-	}
-	return true
-}
-
-func (s *scanner) number() bool {
-	s.take('-')
-	if !s.take('0') && !s.digits() {
-		return false
-	}
-	if s.take('.') && !s.digits() {
-		return false
-	}
-	if s.take('e') || s.take('E') {
-		if !s.take('+') {
-			s.take('-')
-		}
-		return s.digits()
-	}
-	return true
-}
-
-// digits walks over digits, of which there must be one.
-func (s *scanner) digits() bool {
-	from := s.at
-	for s.at < len(s.text) && s.text[s.at]-'0' <= 9 {
-		s.at++
-	}
-	return s.at > from
-}
-
-// str walks over a string and returns what is within its quotes, and whether
-// that is all there is to it: no escapes.
-func (s *scanner) str() (text []byte, plain bool) {
-	from := s.at + 1
-	if s.at >= len(s.text) || s.text[s.at] != '"' || !s.skipString() {
-		return nil, false
-	}
-	text = s.text[from : s.at-1]
-	return text, bytes.IndexByte(text, '\\') < 0
-}
-
-// skipString walks over a string, eight bytes at a time.
-func (s *scanner) skipString() bool {
-	const (
-		ones  = 0x0101010101010101
-		highs = 0x8080808080808080
-	)
-	i, text := s.at+1, s.text
-	for {
-		for len(text)-i >= 8 {
-			v := binary.LittleEndian.Uint64(text[i:])
-			quote, escape := v^('"'*ones), v^('\\'*ones)
-			// The lowest bit set is that of the first byte that is a quote, a
-			// backslash, a control character or not ASCII.
-			special := ((quote-ones)&^quote | (escape-ones)&^escape | (v-' '*ones)&^v | v) & highs
-			if special != 0 {
-				i += bits.TrailingZeros64(special) / 8
-				break
-			}
-			i += 8
-		}
-		if i >= len(text) {
-			return false
-		}
-		switch c := text[i]; {
-		case c == '"':
-			s.at = i + 1
-			return true
-		case c < ' ':
-			return false
-		case c == '\\':
-			n := escapeLength(text[i:])
-			if n == 0 {
-				return false
-			}
-			i += n
-		default:
-			s.wide = s.wide || c >= utf8.RuneSelf
-			i++
-		}
-	}
-}
-
-// escapeLength is how long the escape is that text begins with, 0 where it is
-// none.
-func escapeLength(text []byte) int {
-	if len(text) < 2 {
-		return 0
-	}
-	switch text[1] {
-	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
-		return 2
-	case 'u':
-		if len(text) < 6 {
-			return 0
-		}
-		for _, c := range text[2:6] {
-			if !(c >= '0' && c <= '9' || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F') {
-				return 0
-			}
-		}
-		return 6
-	}
-	return 0
 }

@@ -11,6 +11,8 @@ import (
 
 	"github.com/tidwall/gjson"
 	"github.com/valyala/fasthttp"
+
+	"winnow/tools/internal/jsonscan"
 )
 
 // filter is what a query asks for. A zero filter takes every line.
@@ -182,7 +184,7 @@ func (f *filter) matches(line []byte) bool {
 	if left == 0 && !timed {
 		return true
 	}
-	m := members{scanner{text: line}}
+	m := members{jsonscan.Scanner{Text: line}}
 	for m.next() && (timed || left > 0) {
 		name, value := m.name(), m.value()
 		if timed && string(name) == "time" {
