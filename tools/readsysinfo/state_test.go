@@ -1,10 +1,10 @@
 package main
 
 import (
-	"encoding/json"
 	"math"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -92,11 +92,15 @@ func TestBadStateFiles(t *testing.T) {
 	}{
 		{"garbage", func(t *testing.T, path string) { os.WriteFile(path, []byte("\x00\xffgarbage"), 0o600) }, "passing over the state: not a state", false},
 		{"torn", func(t *testing.T, path string) {
-			os.WriteFile(path, []byte(`{"boot_id":"this-boot","containers":{`), 0o600)
-		}, "passing over the state", false},
+			os.WriteFile(path, []byte(`readsysinfo 1 "this-boot" "cgroup2" 5`+"\n"+idA+" 1 2 3 4"), 0o600)
+		}, "cut short", false},
+		{"wrong types", func(t *testing.T, path string) {
+			os.WriteFile(path, []byte(`readsysinfo 1 "this-boot" "cgroup2" 5`+"\n"+idA+" 1 2 3 x\n"), 0o600)
+		}, `parsing "x"`, false},
 		{"empty", func(t *testing.T, path string) { os.WriteFile(path, nil, 0o600) }, "passing over the state", false},
-		{"null", func(t *testing.T, path string) { os.WriteFile(path, []byte("null"), 0o600) }, "", false},
-		{"wrong types", func(t *testing.T, path string) { os.WriteFile(path, []byte(`{"containers":[]}`), 0o600) }, "passing over the state", false},
+		{"of an earlier version", func(t *testing.T, path string) {
+			os.WriteFile(path, []byte(`{"boot_id":"this-boot","source":"cgroup2","boottime_ns":5,"containers":{}}`+"\n"), 0o600)
+		}, "passing over the state: not a state", false},
 		{"endless", func(t *testing.T, path string) { os.Symlink("/dev/zero", path) }, "longer than", false},
 		{"a directory", func(t *testing.T, path string) { os.Mkdir(path, 0o700) }, "state not kept: ", true},
 	}
@@ -157,8 +161,8 @@ func TestTwoAtOnce(t *testing.T) {
 }
 
 func FuzzParseState(f *testing.F) {
-	f.Add([]byte(`{"boot_id":"b","source":"cgroup2","boottime_ns":5,"containers":{"` + idA + `":{"cpu_ns":1,"at_ns":1,"pid":10,"start_ns":2}}}`))
-	f.Add([]byte(`{"boot_id":"b","source":"cgroup2","boottime_ns":-1,"containers":{"` + idA + `":{"at_ns":-9223372036854775808,"pid":10,"start_ns":2}}}`))
+	f.Add([]byte("readsysinfo 1 \"b\" \"cgroup2\" 5\n" + idA + " 1 1 10 2\n- 1 1 10 2\n"))
+	f.Add([]byte("readsysinfo 1 \"b\" \"file:a\\n\\xff\" -1\n" + idA + " 0 9223372036854775808 10 2\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		st, err := parseState(text)
 		if err != nil {
@@ -170,8 +174,8 @@ func FuzzParseState(f *testing.F) {
 		if rate != nil && (*rate < 0 || math.IsInf(*rate, 0) || math.IsNaN(*rate)) {
 			t.Errorf("%q gave a rate of %v", text, *rate)
 		}
-		if _, err := json.Marshal(st); err != nil {
-			t.Error(err)
+		if again, err := parseState(st.text()); err != nil || !reflect.DeepEqual(st, again) {
+			t.Errorf("%q became %+v, and that %+v, %v", text, st, again, err)
 		}
 	})
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"os"
@@ -171,11 +170,7 @@ func (tr tree) state(source string, seconds int64, st state) (path string) {
 		c.AtNS = st.BoottimeNS
 		st.Processes[pid] = c
 	}
-	text, err := json.Marshal(st)
-	if err != nil {
-		tr.t.Fatal(err)
-	}
-	tr.write("state", string(text))
+	tr.write("state", string(st.text()))
 	return filepath.Join(tr.dir, "state")
 }
 
