@@ -119,11 +119,7 @@ func containerID(name string) (string, bool) {
 			return "", false
 		}
 	}
-	return name, isID(name)
-}
-
-func isID(s string) bool {
-	return len(s) == 64 && strings.Trim(s, "0123456789abcdef") == ""
+	return name, record.IsID(name)
 }
 
 // find lists the cgroups that are named as containers', by id. What lies in

@@ -2,27 +2,20 @@ package main
 
 import (
 	"bytes"
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 
-	"github.com/tidwall/gjson"
-
+	"winnow/tools/internal/jsonscan"
 	"winnow/tools/internal/record"
 )
 
-const (
-	// maxDocument is the longest document that is read, in bytes: tens of
-	// thousands of processes.
-	maxDocument = 32 << 20
-	// maxDepth bounds how deep a document nests: the validator recurses.
-	maxDepth = 64
-)
+// maxDocument is the longest document that is read, in bytes: tens of thousands
+// of processes.
+const maxDocument = 32 << 20
 
 // document is a snapshot that something else took: winnow's kernel module, or
 // one of the modules that winnow's forerunners were built on.
@@ -57,176 +50,159 @@ func readBounded(path string, limit int64) ([]byte, error) {
 }
 
 // parseDocument reads a whole document of either kind, and keeps the processes
-// where that is asked. Unknown members are passed over.
+// where that is asked. Unknown members are passed over. A format that is not
+// named before the containers is not known.
 func parseDocument(text []byte, keep bool) (*document, error) {
-	end, err := objectEnd(text)
-	if err != nil {
-		return nil, err
-	}
-	if !gjson.ValidBytes(text[:end]) {
-		return nil, errors.New("not valid JSON")
-	}
-	var top fields
-	top.read(gjson.ParseBytes(text[:end]))
-	d := &document{
-		boottimeNS: int64(top.number("boottime_ns")),
-		memory:     memory{top.number("total_memory_kb"), top.number("free_memory_kb"), top.number("available_memory_kb")},
-	}
-	format, containers, shims := top.number("format"), top.get("containers"), top.get("processes")
+	p := parser{Scanner: jsonscan.Scanner{Text: text}, keep: keep}
+	d := &document{}
+	var format uint64
+	var containers, shims []documentContainer
+	listed := false
+	p.object(func(name []byte) {
+		switch string(name) {
+		case "format":
+			format = p.number()
+		case "boottime_ns":
+			d.boottimeNS = int64(p.number())
+		case "total_memory_kb":
+			d.memory.total = p.number()
+		case "free_memory_kb":
+			d.memory.free = p.number()
+		case "available_memory_kb":
+			d.memory.available = p.number()
+		case "containers":
+			if listed = true; format == 1 {
+				containers = p.containers()
+			} else {
+				p.skip()
+			}
+		case "processes":
+			shims = p.shims()
+		default:
+			p.skip()
+		}
+	})
 	switch {
-	case top.err != nil:
-		return nil, top.err
+	case p.err != nil:
+		return nil, p.err
 	case d.memory.total == 0 || d.memory.free > d.memory.total:
 		return nil, errors.New("has no total_memory_kb that is more than its free_memory_kb")
-	case containers.IsArray() && format == 1:
-		if len(bytes.Trim(text[end:], " \t\r\n\x00")) > 0 {
-			return nil, errors.New("goes on after its end")
-		}
-		return d, d.addContainers(containers, keep)
-	case containers.Exists():
+	case listed && format != 1:
 		return nil, errors.New("is not of the format 1, which is the only one known")
-	case shims.IsArray(): // some of those modules leave rubbish after the end
-		return d, d.addShims(shims, keep)
+	case listed && len(bytes.Trim(text[p.At:], " \t\r\n\x00")) > 0:
+		return nil, errors.New("goes on after its end")
+	case listed:
+		return d, d.setContainers(containers)
+	case shims == nil: // some of those modules leave rubbish after the end
+		return nil, errors.New("has neither a list of containers nor one of processes")
 	}
-	return nil, errors.New("has neither a list of containers nor one of processes")
-}
-
-// objectEnd finds where the object that text begins with ends.
-func objectEnd(text []byte) (int, error) {
-	depth, quoted := 0, false
-	for i := 0; i < len(text); i++ {
-		switch c := text[i]; {
-		case quoted && c == '\\':
-			i++
-		case c == '"':
-			quoted = !quoted
-		case quoted:
-		case c == '{' || c == '[':
-			if depth++; depth > maxDepth {
-				return 0, fmt.Errorf("nests deeper than %d", maxDepth)
-			}
-		case c == '}' || c == ']':
-			if depth--; depth <= 0 {
-				return i + 1, nil
-			}
-		}
-	}
-	return 0, errors.New("ends before its end: it may be torn")
-}
-
-func (d *document) addContainers(list gjson.Result, keep bool) (err error) {
-	seen := make(map[string]bool)
-	var f, in fields
-	list.ForEach(func(_, v gjson.Result) bool {
-		f.read(v)
-		c := documentContainer{container: container{id: f.get("id").String(), atNS: d.boottimeNS}}
-		f.get("processes").ForEach(func(_, v gjson.Result) bool {
-			p, _ := in.process(v)
-			c.add(p, keep)
-			return true
-		})
-		c.count, c.rssKB, c.vszKB = int(f.number("process_count")), f.number("rss_kb"), f.number("vsz_kb")
-		if c.memoryKnown = f.get("memory_kb").Type != gjson.Null; c.memoryKnown {
-			c.memoryKB = f.number("memory_kb")
-		}
-		if c.cpuKnown = f.get("cpu_ns").Type != gjson.Null; c.cpuKnown {
-			c.cpuNS = f.number("cpu_ns")
-		}
-		switch bad := cmp.Or(f.err, in.err); {
-		case bad != nil:
-			err = fmt.Errorf("container %q: %w", cut(c.id, 64), bad)
-		case !isID(c.id) || seen[c.id]:
-			err = fmt.Errorf("container %q: not an id of its own", cut(c.id, 64))
-		}
-		seen[c.id] = true
-		d.containers = append(d.containers, c)
-		return err == nil
-	})
-	return err
-}
-
-// addShims takes a document that lists the runtime's shim of each container.
-// The id is among the shim's arguments; what was measured is the shim itself.
-func (d *document) addShims(list gjson.Result, keep bool) (err error) {
 	d.shims = true
 	d.memory.available = max(d.memory.available, d.memory.free)
-	index := make(map[string]int)
-	var f fields
-	list.ForEach(func(_, v gjson.Result) bool {
-		p, id := f.process(v)
-		if f.err != nil {
-			err = fmt.Errorf("process %d: %w", p.pid, f.err)
-			return false
+	return d, d.setContainers(shims)
+}
+
+// setContainers puts the containers in the order of their ids.
+func (d *document) setContainers(containers []documentContainer) error {
+	slices.SortFunc(containers, func(a, b documentContainer) int { return strings.Compare(a.id, b.id) })
+	for i := range containers {
+		c := &containers[i]
+		if i > 0 && c.id == containers[i-1].id {
+			return fmt.Errorf("container %s: is there twice", c.id)
 		}
-		if id == "" {
-			return true
+		if !d.shims {
+			c.atNS = d.boottimeNS
+		}
+	}
+	d.containers = containers
+	return nil
+}
+
+// containers reads the module's.
+func (p *parser) containers() []documentContainer {
+	list := []documentContainer{}
+	p.items('[', ']', func() {
+		list = append(list, documentContainer{})
+		c := &list[len(list)-1]
+		var count, rssKB, vszKB uint64
+		p.object(func(name []byte) {
+			switch string(name) {
+			case "id":
+				c.id = p.text()
+			case "memory_kb":
+				c.memoryKB, c.memoryKnown = p.numberOrNull()
+			case "cpu_ns":
+				c.cpuNS, c.cpuKnown = p.numberOrNull()
+			case "process_count":
+				count = p.number()
+			case "rss_kb":
+				rssKB = p.number()
+			case "vsz_kb":
+				vszKB = p.number()
+			case "processes":
+				p.items('[', ']', func() { c.add(p.process(), p.keep) })
+			default:
+				p.skip()
+			}
+		})
+		c.count, c.rssKB, c.vszKB = int(count), rssKB, vszKB // they may not all be listed
+		if !record.IsID(c.id) {
+			p.fail("not a container's id")
+		}
+	})
+	return list
+}
+
+// shims reads a list of the runtime's shims, one for each container. The id is
+// among the shim's arguments; what was measured is the shim itself.
+func (p *parser) shims() []documentContainer {
+	list := []documentContainer{}
+	index := make(map[string]int)
+	p.items('[', ']', func() {
+		one := p.process()
+		_, rest, _ := strings.Cut(one.cmdline, " -id ")
+		id, _, _ := strings.Cut(rest, " ")
+		if !record.IsID(id) {
+			return
 		}
 		i, ok := index[id]
 		if !ok {
-			i = len(d.containers)
+			i = len(list)
 			index[id] = i
-			d.containers = append(d.containers, documentContainer{container: container{id: id}})
+			list = append(list, documentContainer{container: container{id: id}})
 		}
-		c := &d.containers[i]
-		c.add(p, keep)
-		c.memoryKB += p.rssKB
-		c.cpuNS += p.cpuNS
-		return true
+		c := &list[i]
+		c.add(one, p.keep)
+		c.memoryKB += one.rssKB
+		c.cpuNS += one.cpuNS
 	})
-	return err
+	return list
 }
 
-// fields is the members of the object read last, and the first error of all.
-type fields struct {
-	members []record.Member
-	err     error
-}
-
-func (f *fields) read(object gjson.Result) {
-	f.members = f.members[:0]
-	object.ForEach(func(name, value gjson.Result) bool {
-		f.members = append(f.members, record.Member{Name: name.Str, Value: value})
-		return true
-	})
-}
-
-func (f *fields) get(name string) gjson.Result {
-	for i := range f.members {
-		if f.members[i].Name == name {
-			return f.members[i].Value
+// process reads a process of either kind of document.
+func (p *parser) process() (one process) {
+	p.object(func(name []byte) {
+		switch string(name) {
+		case "pid":
+			one.pid = int(p.number())
+		case "name":
+			one.name = cut(p.text(), 256)
+		case "state":
+			one.state = cut(p.text(), 1)
+		case "cmdline", "Cmdline":
+			one.cmdline = strings.TrimRight(cut(p.text(), maxCmdline), " ")
+		case "start_ns":
+			one.startNS = p.number()
+		case "cpu_ns", "Cpu_Utilizado":
+			one.cpuNS = p.number()
+		case "vsz_kb":
+			one.vszKB = p.number()
+		case "rss_kb":
+			one.rssKB = p.number()
+		default:
+			p.skip()
 		}
-	}
-	return gjson.Result{}
-}
-
-// number is a member, 0 where there is none.
-func (f *fields) number(name string) uint64 {
-	v := f.get(name)
-	if !v.Exists() {
-		return 0
-	}
-	n, err := strconv.ParseUint(v.Raw, 10, 63)
-	if err != nil && f.err == nil {
-		f.err = fmt.Errorf("%s: not a whole number", name)
-	}
-	return n
-}
-
-// process reads a process of either kind of document; id is the container's
-// where the process is a shim.
-func (f *fields) process(v gjson.Result) (p process, id string) {
-	f.read(v)
-	p = process{
-		pid: int(f.number("pid")), name: cut(f.get("name").String(), 256), state: cut(f.get("state").String(), 1),
-		cmdline: strings.TrimRight(cut(f.get("cmdline").String()+f.get("Cmdline").String(), maxCmdline), " "),
-		startNS: f.number("start_ns"), cpuNS: f.number("cpu_ns") + f.number("Cpu_Utilizado"),
-		vszKB: f.number("vsz_kb"), rssKB: f.number("rss_kb"),
-	}
-	_, rest, _ := strings.Cut(p.cmdline, " -id ")
-	if id, _, _ = strings.Cut(rest, " "); !isID(id) {
-		id = ""
-	}
-	return p, id
+	})
+	return one
 }
 
 // complete takes from the cgroup files what the document leaves to them, and
@@ -267,7 +243,6 @@ func (d *document) complete(proc procfs) ([]container, error) {
 			done = append(done, c.container)
 		}
 	}
-	slices.SortFunc(done, func(a, b container) int { return strings.Compare(a.id, b.id) })
 	return done, nil
 }
 

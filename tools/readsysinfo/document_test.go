@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -165,23 +166,27 @@ func TestShims(t *testing.T) {
 func TestBadDocuments(t *testing.T) {
 	good := moduleDocument(5, 3e9)
 	tests := []struct{ name, text, want string }{
-		{"empty", "", "ends before its end"},
-		{"garbage", "\x01\x02", "ends before its end"},
-		{"not JSON", "{a}", "not valid JSON"},
-		{"an array", "[]", "has no total_memory_kb"},
+		{"empty", "", "no '{', or cut short"},
+		{"garbage", "\x01\x02", "byte 0: no '{'"},
+		{"not JSON", "{a}", "byte 1: not JSON"},
+		{"an array", "[]", "byte 0: no '{'"},
 		{"an empty object", "{}", "has no total_memory_kb"},
 		{"another's", `{"total_memory_kb":5,"free_memory_kb":1}`, "has neither"},
 		{"more free than there is", `{"total_memory_kb":5,"free_memory_kb":6}`, "has no total_memory_kb"},
 		{"a later format", strings.Replace(good, `"format":1`, `"format":2`, 1), "not of the format 1"},
 		{"goes on", good + "{}", "goes on"},
-		{"deep", strings.Repeat("[", 1<<20), "nests deeper"},
-		{"text for a number", strings.Replace(good, `"total_memory_kb":1000000`, `"total_memory_kb":"1000000"`, 1), "total_memory_kb: not a whole number"},
-		{"negative", strings.Replace(good, `"pid":10`, `"pid":-10`, 1), "container \"" + idA + "\": pid: not a whole number"},
-		{"broken number", strings.Replace(good, `"rss_kb":500`, `"rss_kb":500.5`, 1), "rss_kb: not a whole number"},
-		{"not an id", strings.Replace(good, idA, "../../etc", 1), "not an id"},
-		{"an id twice", strings.Replace(good, idA, idB, 1), "not an id of its own"},
-		{"containers no array", `{"format":1,"total_memory_kb":5,"containers":{}}`, "not of the format 1"},
-		{"a shim's bad pid", `{"total_memory_kb":5,"processes":[{"pid":"x"}]}`, "pid: not a whole number"},
+		{"deep", `{"a":` + strings.Repeat("[", 1<<20), "nested deeper"},
+		{"text for a number", strings.Replace(good, `"total_memory_kb":1000000`, `"total_memory_kb":"1000000"`, 1), "total_memory_kb: byte 66: not a whole number"},
+		{"negative", strings.Replace(good, `"pid":10`, `"pid":-10`, 1), "containers: processes: pid: byte 762: not a whole number"},
+		{"broken number", strings.Replace(good, `"rss_kb":500`, `"rss_kb":500.5`, 1), "containers: rss_kb: byte"},
+		{"not an id", strings.Replace(good, idA, "../../etc", 1), "not a container's id"},
+		{"an id twice", strings.Replace(good, idA, idB, 1), "is there twice"},
+		{"containers no array", `{"format":1,"total_memory_kb":5,"containers":{}}`, "containers: byte 45: no '['"},
+		{"a name that is none", strings.Replace(good, `"name":"b"`, `"name":7`, 1), "name: byte 361: not a string"},
+		{"a comma too many", strings.Replace(good, `"cpu_ns":0}]`, `"cpu_ns":0},]`, 1), "no '{'"},
+		{"no comma", strings.Replace(good, `"rss_kb":1,`, `"rss_kb":1`, 1), "no ','"},
+		{"no colon", strings.Replace(good, `"rss_kb":1,`, `"rss_kb" 1,`, 1), "no ':'"},
+		{"a shim's bad pid", `{"total_memory_kb":5,"processes":[{"pid":"x"}]}`, "processes: pid: byte 44: not a whole number"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -229,6 +234,10 @@ func FuzzParseDocument(f *testing.F) {
 		d, err := parseDocument(text, true)
 		if err != nil {
 			return
+		}
+		var first json.RawMessage
+		if err := json.NewDecoder(bytes.NewReader(text)).Decode(&first); err != nil {
+			t.Fatalf("took %q: %v", text, err)
 		}
 		var out bytes.Buffer
 		for i := range d.containers {

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"strconv"
+
+	"github.com/tidwall/gjson"
+
+	"winnow/tools/internal/jsonscan"
+)
+
+// maxDepth bounds how deep a member that is passed over nests.
+const maxDepth = 64
+
+// parser reads a document in one pass. err is what was wrong first; from then
+// on it reads nothing.
+type parser struct {
+	jsonscan.Scanner
+	keep bool // processes
+	err  error
+}
+
+// object reads an object: member is called with each name, and reads the value.
+func (p *parser) object(member func(name []byte)) {
+	p.items('{', '}', func() {
+		name := p.string()
+		if !p.expect(':') {
+			return
+		}
+		if member(name); p.err != nil {
+			p.err = fmt.Errorf("%.64s: %w", name, p.err)
+		}
+	})
+}
+
+// items reads a list or an object: item is called at each, and reads it.
+func (p *parser) items(begin, end byte, item func()) {
+	if !p.expect(begin) {
+		return
+	}
+	for first := true; !p.Take(end); first = false {
+		if !first && !p.expect(',') {
+			return
+		}
+		if item(); p.err != nil {
+			return
+		}
+		p.Space()
+	}
+}
+
+// number reads a whole number.
+func (p *parser) number() uint64 {
+	n, err := strconv.ParseUint(string(p.skip()), 10, 63)
+	if err != nil {
+		p.fail("not a whole number")
+	}
+	return n
+}
+
+func (p *parser) numberOrNull() (n uint64, known bool) {
+	if p.At < len(p.Text) && p.Text[p.At] == 'n' {
+		p.skip()
+		return 0, false
+	}
+	return p.number(), true
+}
+
+func (p *parser) text() string { return string(p.string()) }
+
+// string reads a string.
+func (p *parser) string() []byte {
+	value := p.skip()
+	switch {
+	case len(value) == 0 || value[0] != '"':
+		p.fail("not a string")
+		return nil
+	case bytes.IndexByte(value, '\\') >= 0:
+		return []byte(gjson.ParseBytes(value).Str)
+	}
+	return value[1 : len(value)-1]
+}
+
+// skip reads a value of any kind, and returns it as it stands; nil where it
+// cannot be read.
+func (p *parser) skip() []byte {
+	from := p.At
+	if p.err == nil && !p.Value(maxDepth) {
+		p.fail(fmt.Sprintf("not JSON, cut short, or nested deeper than %d", maxDepth))
+	}
+	if p.err != nil {
+		return nil
+	}
+	return p.Text[from:p.At]
+}
+
+// expect reads a byte of JSON's own and the space around it.
+func (p *parser) expect(c byte) bool {
+	p.Space()
+	if !p.Take(c) {
+		p.fail(fmt.Sprintf("no %q, or cut short", c))
+	}
+	p.Space()
+	return p.err == nil
+}
+
+func (p *parser) fail(why string) {
+	if p.err == nil {
+		p.err = fmt.Errorf("byte %d: %s", p.At, why)
+	}
+}
