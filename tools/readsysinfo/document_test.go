@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"fmt"
@@ -240,12 +241,14 @@ func FuzzParseDocument(f *testing.F) {
 			t.Fatalf("took %q: %v", text, err)
 		}
 		var out bytes.Buffer
+		w := bufio.NewWriter(&out)
 		for i := range d.containers {
 			p := printer{processes: true}
-			if err := p.printContainer(&out, &reader{}, record.Header{}, d.memory.total, &d.containers[i].container, nil); err != nil {
+			if err := p.printContainer(w, &reader{}, record.Header{}, d.memory.total, &d.containers[i].container, nil); err != nil {
 				t.Fatal(err)
 			}
 		}
+		w.Flush()
 		containers := 0
 		for line, err := range record.Lines(&out) {
 			if err != nil {

@@ -65,9 +65,11 @@ func (p printer) print(out io.Writer, s *sample, before *state) error {
 	if err != nil {
 		return err
 	}
-	if err := write(w, host); err != nil {
+	line, err := record.Marshal(host)
+	if err != nil {
 		return err
 	}
+	w.Write(line)
 	var r reader
 	for i := range s.containers {
 		if err := p.printContainer(w, &r, head, s.memory.total, &s.containers[i], before); err != nil {
@@ -100,7 +102,7 @@ func (p printer) hostRecord(head record.Header, s *sample, before *state) (*reco
 
 // printContainer reads the command lines only now: held for all containers,
 // long ones would take memory without a bound.
-func (p printer) printContainer(w io.Writer, r *reader, head record.Header, total uint64, c *container, before *state) error {
+func (p printer) printContainer(w *bufio.Writer, r *reader, head record.Header, total uint64, c *container, before *state) error {
 	cmdline := func(process *process) string {
 		if p.live && !c.hidden && process.pid != 0 {
 			return p.proc.cmdline(r, process.pid)
@@ -108,37 +110,28 @@ func (p printer) printContainer(w io.Writer, r *reader, head record.Header, tota
 		return process.cmdline
 	}
 	head.Type = record.TypeContainer
-	err := write(w, &record.Container{
+	one := record.Container{
 		Header: head, ID: c.id,
 		PID: c.first.pid, Process: c.first.name, Cmdline: cmdline(&c.first), Processes: c.count,
 		MemoryKB: c.memoryKB, RSSKB: c.rssKB, VSZKB: c.vszKB, MemoryPercent: percent(c.memoryKB, total),
 		CPUNS: c.cpuNS, CPUPercent: before.containerRate(c),
-	})
-	if err != nil || !p.processes {
+	}
+	if _, err := w.Write(one.Append(w.AvailableBuffer())); err != nil || !p.processes {
 		return err
 	}
 	head.Type = record.TypeProcess
 	for i := range c.processes {
-		one := &c.processes[i]
-		err := write(w, &record.Process{
-			Header: head, ID: c.id, PID: one.pid, Name: one.name, State: one.state, Cmdline: cmdline(one),
-			VSZKB: one.vszKB, RSSKB: one.rssKB, MemoryPercent: percent(one.rssKB, total),
-			CPUNS: one.cpuNS, CPUPercent: before.processRate(c, one),
-		})
-		if err != nil {
+		of := &c.processes[i]
+		one := record.Process{
+			Header: head, ID: c.id, PID: of.pid, Name: of.name, State: of.state, Cmdline: cmdline(of),
+			VSZKB: of.vszKB, RSSKB: of.rssKB, MemoryPercent: percent(of.rssKB, total),
+			CPUNS: of.cpuNS, CPUPercent: before.processRate(c, of),
+		}
+		if _, err := w.Write(one.Append(w.AvailableBuffer())); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-func write(w io.Writer, v any) error {
-	line, err := record.Marshal(v)
-	if err != nil {
-		return err
-	}
-	_, err = w.Write(line)
-	return err
 }
 
 func percent(part, whole uint64) float64 { return round(float64(part) / float64(whole) * 100) }
