@@ -7,12 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -20,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"winnow/tools/internal/dockertest"
 	"winnow/tools/internal/filtertest"
 	"winnow/tools/internal/record"
 )
@@ -43,8 +41,7 @@ type engine struct {
 func newEngine(t testing.TB) *engine {
 	e := &engine{labels: `{"winnow.managed":"true"}`, started: time.Now().Add(-time.Hour), exit: -1, remove: 204}
 	e.stop = func(e *engine, w http.ResponseWriter, _ *http.Request) { e.exited(143); w.WriteHeader(204) }
-	mux := http.NewServeMux()
-	mux.HandleFunc("/_ping", func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("API-Version", "1.41") })
+	mux := dockertest.Engine(t)
 	mux.HandleFunc("GET /v1.41/containers/{id}/json", e.inspect)
 	mux.HandleFunc("POST /v1.41/containers/{id}/stop", func(w http.ResponseWriter, r *http.Request) {
 		e.stops.Add(1)
@@ -55,16 +52,6 @@ func newEngine(t testing.TB) *engine {
 			http.Error(w, map[int]string{409: "removal is already in progress", 500: "device is busy"}[e.remove], e.remove)
 		}
 	})
-	socket := filepath.Join(t.TempDir(), "s")
-	listener, err := net.Listen("unix", socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := httptest.NewUnstartedServer(mux)
-	server.Listener = listener
-	server.Start()
-	t.Cleanup(server.Close)
-	t.Setenv("DOCKER_HOST", "unix://"+socket)
 	return e
 }
 

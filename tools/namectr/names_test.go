@@ -4,10 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"net/http/httptest"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -25,19 +22,7 @@ func TestGoodLines(t *testing.T) { filtertest.GoodLines(t, run) }
 
 // engine answers as Docker does, with list for the running containers.
 func engine(t testing.TB, list http.HandlerFunc) {
-	mux := http.NewServeMux()
-	mux.HandleFunc("/_ping", func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("API-Version", "1.41") })
-	mux.HandleFunc("/v1.41/containers/json", list)
-	socket := filepath.Join(t.TempDir(), "s")
-	listener, err := net.Listen("unix", socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := httptest.NewUnstartedServer(mux)
-	server.Listener = listener
-	server.Start()
-	t.Cleanup(server.Close)
-	t.Setenv("DOCKER_HOST", "unix://"+socket)
+	dockertest.Engine(t).HandleFunc("/v1.41/containers/json", list)
 }
 
 func line(snapshot string, id int, more string) string {

@@ -1,5 +1,6 @@
 // Package dockertest gives tests real containers: an image made on the spot,
-// and containers of it that are gone when the test is.
+// and containers of it that are gone when the test is. Or an engine that only
+// acts.
 package dockertest
 
 import (
@@ -9,6 +10,9 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -38,6 +42,25 @@ func Client(t testing.TB) *client.Client {
 		t.Skipf("needs a Docker engine: %v", err)
 	}
 	return docker
+}
+
+// Engine puts an engine that the test makes up into the environment: it answers
+// a ping and what is added to its handlers, whose paths begin with /v1.41.
+func Engine(t testing.TB) (handlers *http.ServeMux) {
+	t.Helper()
+	handlers = http.NewServeMux()
+	handlers.HandleFunc("/_ping", func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("API-Version", "1.41") })
+	socket := filepath.Join(t.TempDir(), "s")
+	listener, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewUnstartedServer(handlers)
+	server.Listener = listener
+	server.Start()
+	t.Cleanup(server.Close)
+	t.Setenv("DOCKER_HOST", "unix://"+socket)
+	return handlers
 }
 
 // Image makes the test image where the engine lacks it, and names it. Its one
