@@ -22,7 +22,6 @@ type filter struct {
 	limit        int // 0: all
 	newestFirst  bool
 	follow       bool
-	byLine       bool // each line is to be written by itself
 }
 
 // member is a string member that a line must have. An id may be cut short, as
@@ -138,11 +137,6 @@ func (f *filter) within(b *block) *filter {
 	}
 	g := anyTime(*f)
 	return &g
-}
-
-// all tells whether every line matches and may be written with others.
-func (f *filter) all() bool {
-	return len(f.equal) == 0 && !f.timed() && !f.byLine && f.limit == 0
 }
 
 // needle is a text that a matching line has, unless it is written with escapes.

@@ -82,10 +82,10 @@ func newLive() *live {
 // run looks at new lines until stop is closed.
 func (l *live) run(s *Store, stop <-chan struct{}, warn func(string, ...any)) {
 	var at position
-	all := anyTime(filter{byLine: true})
+	all := anyTime(filter{})
 	for {
 		views, end, grown := s.views(&all, at)
-		if err := s.query(lastOf(views), &all, &limited{w: l}); err != nil {
+		if err := s.query(lastOf(views), &all, &limited{w: lineFunc(l.take)}); err != nil {
 			warn("the newest lines: %v", err)
 		}
 		if at != end {
@@ -120,12 +120,11 @@ func lastOf(views []view) []view {
 	return views
 }
 
-// Write takes a line.
-func (l *live) Write(line []byte) (int, error) {
+func (l *live) take(line []byte) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.add(line)
-	return len(line), nil
+	return nil
 }
 
 func (l *live) add(line []byte) {

@@ -13,7 +13,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// chunkSize is how much of a day file is read at once.
+// chunkSize is how much of a day file is read, and written, at once.
 const chunkSize = 64 << 10
 
 var chunks = sync.Pool{New: func() any { b := make([]byte, chunkSize); return &b }}
@@ -97,8 +97,9 @@ func (s *Store) viewAgain(f *filter, name string) (view, bool) {
 // errIndexing is a query that needs an index which is still being made.
 var errIndexing = errors.New("an index was lost and is being made again: without order=desc it can be had now")
 
-// Query writes the lines that f asks for, in the order in which they arrived
-// or its reverse. It holds a few chunks in memory, whatever there is to find.
+// Query writes the lines that f asks for, one or more at a time, in the order
+// in which they arrived or its reverse. It holds a few chunks in memory,
+// whatever there is to find.
 func (s *Store) Query(f *filter, w io.Writer) error {
 	out := &limited{w, f.limit}
 	views, _, _ := s.views(f, position{})
@@ -140,8 +141,6 @@ func (v *view) query(f *filter, out *limited) error {
 			err = errIndexing
 		case f.newestFirst:
 			err = scanReversed(r, b.bytes, f, out)
-		case f.all():
-			_, err = io.Copy(out.w, r)
 		default:
 			err = scan(r, f, out)
 		}
@@ -172,16 +171,29 @@ type limited struct {
 	limit int // how many more; 0 for any number
 }
 
-func (l *limited) line(line []byte) error {
-	if _, err := l.w.Write(line); err != nil {
+// lines writes n lines, which are not more than the limit.
+func (l *limited) lines(text []byte, n int) error {
+	if _, err := l.w.Write(text); err != nil {
 		return err
 	}
 	if l.limit > 0 {
-		if l.limit--; l.limit == 0 {
+		if l.limit -= n; l.limit == 0 {
 			return errEnough
 		}
 	}
 	return nil
+}
+
+// lineFunc is a function of a line as a writer of lines.
+type lineFunc func(line []byte) error
+
+func (f lineFunc) Write(lines []byte) (int, error) {
+	for line := range bytes.Lines(lines) {
+		if err := f(line); err != nil {
+			return 0, err
+		}
+	}
+	return len(lines), nil
 }
 
 // scan writes the lines of r that f matches.
@@ -209,23 +221,36 @@ func scan(r io.Reader, f *filter, out *limited) error {
 	}
 }
 
-// scanLines is scan on whole lines.
+// scanLines is scan on whole lines. Those that follow one another are written
+// at once.
 func scanLines(text, needle []byte, f *filter, out *limited) error {
-	for len(text) > 0 {
-		skip := nextCandidate(text, needle)
+	from, to, n := 0, 0, 0 // text[from:to], n lines, is to be written
+	for at := 0; at < len(text); {
+		skip := nextCandidate(text[at:], needle)
 		if skip < 0 {
-			return nil
+			break
 		}
-		text = text[skip:]
-		end := bytes.IndexByte(text, '\n') + 1
-		if f.matches(text[:end]) {
-			if err := out.line(text[:end]); err != nil {
-				return err
+		at += skip
+		end := at + bytes.IndexByte(text[at:], '\n') + 1
+		if f.matches(text[at:end]) {
+			if n > 0 && (at > to || n == out.limit) {
+				if err := out.lines(text[from:to], n); err != nil {
+					return err
+				}
+				n = 0
 			}
+			if n == 0 {
+				from = at
+			}
+			to = end
+			n++
 		}
-		text = text[end:]
+		at = end
 	}
-	return nil
+	if n == 0 {
+		return nil
+	}
+	return out.lines(text[from:to], n)
 }
 
 // scanReversed is scan from the last line to the first. A block is held in
@@ -238,7 +263,7 @@ func scanReversed(r io.Reader, size int64, f *filter, out *limited) error {
 	for len(text) > 0 {
 		start := bytes.LastIndexByte(text[:len(text)-1], '\n') + 1
 		if f.matches(text[start:]) {
-			if err := out.line(text[start:]); err != nil {
+			if err := out.lines(text[start:], 1); err != nil {
 				return err
 			}
 		}

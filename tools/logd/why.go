@@ -94,11 +94,6 @@ func (s *server) why(ctx *fasthttp.RequestCtx, path string) {
 	}
 }
 
-// lineFunc is a function as a writer of single lines.
-type lineFunc func(line []byte) error
-
-func (f lineFunc) Write(line []byte) (int, error) { return len(line), f(line) }
-
 // Why tells the story of the container that has this id, or the beginning of
 // it, or that had this name last.
 func (s *Store) Why(container string) (*story, error) {
