@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -134,23 +135,33 @@ func (s *Store) run() {
 	defer close(s.stopped)
 	group := make([]*batch, 0, maxGroup)
 	for b := range s.queue {
-		group = append(group[:0], b)
-		size := len(b.lines)
-	drain:
-		for size < maxGroupBytes && len(group) < maxGroup {
-			select {
-			case b, open := <-s.queue:
-				if !open {
-					break drain
-				}
-				group = append(group, b)
-				size += len(b.lines)
-			default:
-				break drain
-			}
-		}
+		group = s.join(append(group[:0], b))
 		s.commit(group)
 	}
+}
+
+// join adds what else is queued to group. Before it is done it lets those run
+// that have just been answered or have read more: as long as they bring some,
+// a sync serves more of them.
+func (s *Store) join(group []*batch) []*batch {
+	size, before := len(group[0].lines), 0
+	for size < maxGroupBytes && len(group) < maxGroup {
+		select {
+		case b, open := <-s.queue:
+			if !open {
+				return group
+			}
+			group = append(group, b)
+			size += len(b.lines)
+		default:
+			if len(group) == before {
+				return group
+			}
+			before = len(group)
+			runtime.Gosched()
+		}
+	}
+	return group
 }
 
 func (s *Store) commit(group []*batch) {
