@@ -12,7 +12,10 @@ import (
 )
 
 const (
-	maxStreams = 512              // queries, followers and pages at once
+	// maxStreams is how many queries, followers and pages there are at once.
+	// One whose reader stops fills the buffers of all that lies between, which
+	// for Docker's proxy is some 12 MB of the host's memory for TCP.
+	maxStreams = 128
 	heartbeat  = 15 * time.Second // of a stream that has nothing to say
 
 	// followEvery is how often a follower looks for more, at most: many of
