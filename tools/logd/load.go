@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -156,6 +157,11 @@ func (s *Store) loadIndex(f *os.File, d *day) error {
 			known = append(known, b)
 		}
 	}
+	if ours, err := fits(known, f, d); err != nil {
+		return err
+	} else if !ours {
+		known = nil
+	}
 	from := known.end()
 	rest := d.size - from
 	if rest > 0 && !d.packed && rest <= maxScanAtStart {
@@ -175,4 +181,17 @@ func (s *Store) loadIndex(f *os.File, d *day) error {
 	}
 	d.blocks, d.open = known, newBlock(d.size)
 	return nil
+}
+
+// fits tells whether an index can be of d's file. One that was put there by
+// hand is hardly as long as a compressed day was, nor has it a line that ends
+// where the last known block does.
+func fits(known blocks, f io.ReaderAt, d *day) (bool, error) {
+	end := known.end()
+	if d.packed || end == 0 {
+		return end == 0 || end == d.size, nil
+	}
+	var last [1]byte
+	_, err := f.ReadAt(last[:], end-1)
+	return last[0] == '\n', err
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
@@ -116,6 +117,10 @@ func (s *Store) remove(d *day) error {
 	s.days = s.days[1:]
 	s.mu.Unlock()
 	err := errors.Join(os.Remove(d.path), d.index.close())
+	aside, _ := filepath.Glob(filepath.Join(s.dir, d.name+plainExt+".*"+quarantineExt))
+	for _, path := range aside {
+		err = errors.Join(err, os.Remove(path))
+	}
 	for _, own := range []string{".batches", ".index", ".zst.index"} {
 		if gone := os.Remove(s.own(d.name + own)); !errors.Is(gone, os.ErrNotExist) {
 			err = errors.Join(err, gone)

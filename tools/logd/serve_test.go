@@ -187,10 +187,13 @@ func TestRetention(t *testing.T) {
 		{"by age", func(s *server) { s.options.retain.Set("2d") }, "[2026-11-23.jsonl 2026-11-24.jsonl 2026-11-25.jsonl]"},
 		{"by size", func(s *server) { s.options.retainBytes = 25 }, "[2026-11-24.jsonl 2026-11-25.jsonl]"},
 		{"never the last", func(s *server) { s.options.retainBytes = 1 }, "[2026-11-25.jsonl]"},
-		{"not at all", func(*server) {}, "[2026-11-21.jsonl 2026-11-22.jsonl 2026-11-23.jsonl 2026-11-24.jsonl 2026-11-25.jsonl]"},
+		{"not at all", func(*server) {}, "[2026-11-21.jsonl 2026-11-21.jsonl.7.quarantine 2026-11-22.jsonl 2026-11-23.jsonl 2026-11-24.jsonl 2026-11-25.jsonl]"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			l := startLog(t, t.TempDir(), test.set)
+			if err := os.WriteFile(filepath.Join(l.dir, "2026-11-21.jsonl.7.quarantine"), []byte("{"), 0o644); err != nil {
+				t.Fatal(err)
+			}
 			for i := range 5 {
 				l.mustPost(t, fmt.Sprint("b", i), fmt.Sprintf(`{"day":%d}`, i))
 				l.clock.add(24 * time.Hour)
@@ -231,6 +234,24 @@ func bigDay(day time.Time, n int) string {
 		fmt.Fprintf(&b, `{"type":"container","time":%q,"id":"%04d","pad":%q}`+"\n", day.Add(time.Duration(i)*time.Second).Format(time.RFC3339), i, strings.Repeat("p", 200))
 	}
 	return b.String()
+}
+
+func TestADayReplacedByHandIsIndexedAnew(t *testing.T) {
+	dir := t.TempDir()
+	l := startLog(t, dir)
+	l.mustPost(t, "", bigDay(noon, 8000))
+	l.stop()
+	other := bigDay(noon.Add(12*time.Hour), 9000)
+	other = strings.ReplaceAll(other, `"type":"container"`, `"type":"another"`)
+	if err := os.WriteFile(filepath.Join(dir, "2026-11-21.jsonl"), []byte(other), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	l = startLog(t, dir)
+	for _, query := range []string{"until=2026-11-22T00:00:01Z", "since=2026-11-22T02:29:59Z"} {
+		if got := strings.Count(l.find(t, query), "\n"); got != 1 {
+			t.Errorf("%s: %d lines", query, got)
+		}
+	}
 }
 
 func TestClosedDaysAreCompressedAndStayQueryable(t *testing.T) {
