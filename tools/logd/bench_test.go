@@ -223,7 +223,7 @@ func BenchmarkSingleLines(b *testing.B) {
 		mine = append(mine, loadSmall(b, ours, 32, line))
 		theirs = append(theirs, loadSmall(b, peer, 32, line))
 	}
-	bench.Print(b, bench.Result{Bench: "logd single lines, 32 clients", Ours: middle(mine), Peer: middle(theirs), Unit: "posts/s", Against: "FastAPI and uvicorn, append and fdatasync"})
+	bench.Print(b, bench.Result{Bench: "logd single lines, 32 clients", Ours: middle(mine), Peer: middle(theirs), Unit: "posts/s", Against: "FastAPI and uvicorn, append and fsync"})
 }
 
 func middle(values []float64) float64 {

@@ -139,6 +139,9 @@ func (f *filter) within(b *block) *filter {
 	return &g
 }
 
+// all tells whether every line matches.
+func (f *filter) all() bool { return len(f.equal) == 0 && !f.timed() && f.limit == 0 }
+
 // needle is a text that a matching line has, unless it is written with escapes.
 func (f *filter) needle() []byte {
 	if len(f.equal) == 0 || f.equal[0].value == "" {

@@ -108,13 +108,15 @@ func (l *live) run(s *Store, stop <-chan struct{}, warn func(string, ...any)) {
 // lastOf leaves of views the last blocks, up to liveSpan.
 func lastOf(views []view) []view {
 	room := int64(liveSpan)
-	for i, v := range slices.Backward(views) {
-		for j, b := range slices.Backward(v.blocks) {
-			newest := i == len(views)-1 && j == len(v.blocks)-1
+	backward := anyTime(filter{newestFirst: true})
+	newest := true
+	for i := range slices.Backward(views) {
+		for b := range views[i].wanted(&backward) {
 			if room -= b.bytes; room < 0 && (!newest || b.unknown()) {
-				views[i].blocks = v.blocks[j+1:]
+				views[i].from = b.to
 				return views[i:]
 			}
+			newest = false
 		}
 	}
 	return views

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"errors"
 	"io"
+	"iter"
 	"os"
 	"slices"
 	"strings"
@@ -21,12 +22,16 @@ var chunks = sync.Pool{New: func() any { b := make([]byte, chunkSize); return &b
 // errEnough ends a query that has all it asked for.
 var errEnough = errors.New("enough")
 
-// view is a day as a reader sees it: what was synced when it asked.
+// view is a day as a reader sees it: what was synced when it asked. The list of
+// blocks is the day's own, however many readers there are and however long they
+// take.
 type view struct {
 	name   string
 	path   string
 	packed bool
-	blocks []block
+	from   int64   // what is before was not asked for
+	blocks []block // those that were full
+	open   block
 }
 
 // position is a place in the log.
@@ -35,29 +40,38 @@ type position struct {
 	offset int64
 }
 
-func (d *day) view(f *filter, from int64) view {
-	v := view{name: d.name, path: d.path, packed: d.packed}
+func (d *day) view(from int64) view {
 	first, _ := slices.BinarySearchFunc(d.blocks, from+1, func(b block, at int64) int { return cmp.Compare(b.to, at) })
-	for _, b := range d.blocks[first:] {
-		v.add(b, f, from)
-	}
-	v.add(d.open, f, from)
-	if f.newestFirst {
-		slices.Reverse(v.blocks)
-	}
-	return v
+	return view{d.name, d.path, d.packed, from, d.blocks[first:], d.open}
 }
 
-// add takes b, or what of it is behind from, if f may want it.
-func (v *view) add(b block, f *filter, from int64) {
-	if b.to <= from || !f.wants(&b) {
-		return
+// wanted are the blocks that f may want, in its order.
+func (v *view) wanted(f *filter) iter.Seq[block] {
+	return func(yield func(block) bool) {
+		for i := range len(v.blocks) + 1 {
+			if f.newestFirst {
+				i = len(v.blocks) - i
+			}
+			b := v.open
+			if i < len(v.blocks) {
+				b = v.blocks[i]
+			}
+			if b.from < v.from {
+				b.bytes -= v.from - b.from
+				b.from = v.from
+			}
+			if b.bytes > 0 && f.wants(&b) && !yield(b) {
+				return
+			}
+		}
 	}
-	if b.from < from {
-		b.bytes -= from - b.from
-		b.from = from
+}
+
+func (v *view) anyWanted(f *filter) bool {
+	for range v.wanted(f) {
+		return true
 	}
-	v.blocks = append(v.blocks, b)
+	return false
 }
 
 // views are the days with what of them f may want from a position on, in f's
@@ -71,7 +85,7 @@ func (s *Store) views(f *filter, from position) (views []view, end position, gro
 		if d.name == from.day {
 			offset = from.offset
 		}
-		if v := d.view(f, offset); len(v.blocks) > 0 {
+		if v := d.view(offset); v.anyWanted(f) {
 			views = append(views, v)
 		}
 		end = position{d.name, d.open.to}
@@ -83,12 +97,12 @@ func (s *Store) views(f *filter, from position) (views []view, end position, gro
 }
 
 // viewAgain is a day whose file was replaced by a packed one.
-func (s *Store) viewAgain(f *filter, name string) (view, bool) {
+func (s *Store) viewAgain(name string) (view, bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	for _, d := range s.days {
 		if d.name == name {
-			return d.view(f, 0), true
+			return d.view(0), true
 		}
 	}
 	return view{}, false
@@ -111,7 +125,7 @@ func (s *Store) query(views []view, f *filter, out *limited) error {
 		err := v.query(f, out)
 		if errors.Is(err, os.ErrNotExist) {
 			var there bool
-			if v, there = s.viewAgain(f, v.name); !there {
+			if v, there = s.viewAgain(v.name); !there {
 				continue // its time was over
 			}
 			err = v.query(f, out)
@@ -129,10 +143,10 @@ func (v *view) query(f *filter, out *limited) error {
 		return err
 	}
 	defer file.Close()
-	for i := range v.blocks {
-		b := &v.blocks[i]
-		f := f.within(b)
-		r, done, err := v.reader(file, b)
+	_, byLine := out.w.(lineFunc)
+	for b := range v.wanted(f) {
+		f := f.within(&b)
+		r, done, err := v.reader(file, &b)
 		if err != nil {
 			return err
 		}
@@ -141,6 +155,9 @@ func (v *view) query(f *filter, out *limited) error {
 			err = errIndexing
 		case f.newestFirst:
 			err = scanReversed(r, b.bytes, f, out)
+		case !byLine && f.all():
+			// A client that stops reading holds no more than one buffer.
+			_, err = io.Copy(out.w, r)
 		default:
 			err = scan(r, f, out)
 		}

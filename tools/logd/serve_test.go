@@ -315,7 +315,7 @@ func TestAQueryReadsNoMoreThanItsSpan(t *testing.T) {
 		t.Fatalf("reads %d days", len(views))
 	}
 	read := int64(0)
-	for _, b := range views[0].blocks {
+	for b := range views[0].wanted(&f) {
 		read += b.to - b.from
 	}
 	if size := int64(len(bigDay(day, 900))); read < size || read > size+2*blockSize {

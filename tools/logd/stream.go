@@ -112,7 +112,7 @@ func (s *server) logs(ctx *fasthttp.RequestCtx) {
 		return
 	}
 	views, end, grown := s.store.views(f, position{})
-	if f.newestFirst && anyUnknown(views) {
+	if f.newestFirst && anyUnknown(views, f) {
 		fail(ctx, fasthttp.StatusServiceUnavailable, "%v", errIndexing)
 		return
 	}
@@ -129,10 +129,10 @@ func (s *server) logs(ctx *fasthttp.RequestCtx) {
 	})
 }
 
-func anyUnknown(views []view) bool {
+func anyUnknown(views []view, f *filter) bool {
 	for _, v := range views {
-		for i := range v.blocks {
-			if v.blocks[i].unknown() {
+		for b := range v.wanted(f) {
+			if b.unknown() {
 				return true
 			}
 		}

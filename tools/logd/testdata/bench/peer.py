@@ -14,5 +14,5 @@ async def post(request: Request):
     body = await request.body()
     json.loads(body)
     log.write(body)
-    os.fdatasync(log.fileno())
+    os.fsync(log.fileno())
     return {"stored": 1}
