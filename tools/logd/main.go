@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"syscall"
 	"time"
@@ -43,6 +44,9 @@ func main() {
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(memoryLimit)
 	}
+	// The writer's thread is in the kernel most of the time, and Go is slow to
+	// give its processor to others.
+	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
 	cli.Main("logd", run)
 }
 
