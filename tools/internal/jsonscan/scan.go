@@ -13,9 +13,10 @@ import (
 // Scanner walks over Text from At on. A method that returns false met what is
 // not JSON, or not the JSON that it walks over, near At.
 type Scanner struct {
-	Text []byte
-	At   int
-	Wide bool // some byte in a string so far is not ASCII
+	Text    []byte
+	At      int
+	Wide    bool // some byte in a string so far is not ASCII
+	Escaped bool // there was an escape in one
 }
 
 // Take walks over one byte, if it is c.
@@ -169,6 +170,7 @@ func (s *Scanner) SkipString() bool {
 			if n == 0 {
 				return false
 			}
+			s.Escaped = true
 			i += n
 		default:
 			s.Wide = s.Wide || c >= utf8.RuneSelf

@@ -3,8 +3,8 @@ package record
 import (
 	"bytes"
 	"strconv"
-	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // The records that a snapshot has thousands of are encoded here to the same
@@ -67,11 +67,21 @@ func (l *appender) name(name string) {
 // text leaves all that may need an escape to the library.
 func (l *appender) text(name, s string) {
 	l.name(name)
-	if plain([]byte(s)) && strings.IndexByte(s, '"') < 0 {
+	if plain(s) {
 		*l = append(append(append(*l, '"'), s...), '"')
 	} else {
 		l.encode(s)
 	}
+}
+
+// plain tells whether s needs no escape.
+func plain(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c >= utf8.RuneSelf || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return true
 }
 
 func (l *appender) number(name string, n uint64) {

@@ -49,21 +49,20 @@ func (l *Line) Parse(text []byte) error {
 	if len(text) > MaxLine {
 		return fmt.Errorf("longer than %d bytes", MaxLine)
 	}
-	if plain(text) {
-		l.raw = string(text)
-		if l.scan() {
-			return l.checkNames()
-		}
-		l.raw, l.members = "", l.members[:0]
+	raw := string(text)
+	l.raw = raw
+	if l.scan(text) {
+		return l.checkNames()
 	}
+	l.raw, l.members = "", l.members[:0]
 	if !utf8.Valid(text) {
 		return errors.New("not valid UTF-8")
 	}
 	if err := checkJSON(text); err != nil {
 		return err
 	}
-	l.raw = string(text)
-	object := gjson.Parse(l.raw)
+	l.raw = raw
+	object := gjson.Parse(raw)
 	if !object.IsObject() {
 		return errors.New("not a JSON object")
 	}
