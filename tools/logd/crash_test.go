@@ -369,7 +369,7 @@ func TestDiskFaults(t *testing.T) {
 				return 0, nil
 			})
 			for range 3 {
-				status, text := postRaw(t, l, "two", `{"n":2,"long":"`+strings.Repeat("x", 100)+`"}`)
+				status, text := l.postRaw(t, "two", `{"n":2,"long":"`+strings.Repeat("x", 100)+`"}`)
 				if status != test.status || !strings.Contains(text, test.err.Error()) {
 					t.Errorf("status %d, %s", status, text)
 				}
@@ -405,7 +405,7 @@ func TestDiskThatNeverRecovers(t *testing.T) {
 	l.mustPost(t, "", `{"n":1}`)
 	disk.set(func(op, _ string) (int, error) { return 0, syscall.EIO })
 	for range 2 {
-		if status, _ := postRaw(t, l, "", `{"n":2}`); status != 503 {
+		if status, _ := l.postRaw(t, "", `{"n":2}`); status != 503 {
 			t.Errorf("status %d", status)
 		}
 	}
@@ -420,27 +420,6 @@ func TestDiskThatNeverRecovers(t *testing.T) {
 	}
 }
 
-func postRaw(t *testing.T, l *testLog, id, body string) (int, string) {
-	t.Helper()
-	request, err := http.NewRequest(http.MethodPost, l.url+"/logs", strings.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if id != "" {
-		request.Header.Set(batchHeader, id)
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	text, _ := io.ReadAll(response.Body)
-	if response.StatusCode >= 500 && response.Header.Get("Retry-After") == "" {
-		t.Error("does not say when to come again")
-	}
-	return response.StatusCode, string(text)
-}
-
 func TestFullDisk(t *testing.T) {
 	for _, minFree := range []int{0, 256 << 10} {
 		t.Run(fmt.Sprint(minFree), func(t *testing.T) {
@@ -453,7 +432,7 @@ func TestFullDisk(t *testing.T) {
 			line := `{"n":1,"long":"` + strings.Repeat("x", 50_000) + `"}`
 			stored, status := 0, 200
 			for status == 200 {
-				if status, _ = postRaw(t, l, fmt.Sprint("b", stored), line); status == 200 {
+				if status, _ = l.postRaw(t, fmt.Sprint("b", stored), line); status == 200 {
 					stored++
 				}
 			}

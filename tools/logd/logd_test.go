@@ -95,6 +95,16 @@ func startLog(t *testing.T, dir string, options ...func(*server)) *testLog {
 
 func (l *testLog) post(t *testing.T, id, body string) (int, answer) {
 	t.Helper()
+	status, text := l.postRaw(t, id, body)
+	var a answer
+	if err := json.Unmarshal([]byte(text), &a); err != nil {
+		t.Fatalf("answered %q: %v", text, err)
+	}
+	return status, a
+}
+
+func (l *testLog) postRaw(t *testing.T, id, body string) (int, string) {
+	t.Helper()
 	request, err := http.NewRequest(http.MethodPost, l.url+"/logs", strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
@@ -111,11 +121,10 @@ func (l *testLog) post(t *testing.T, id, body string) (int, answer) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var a answer
-	if err := json.Unmarshal(text, &a); err != nil {
-		t.Fatalf("answered %q: %v", text, err)
+	if response.StatusCode >= 500 && response.Header.Get("Retry-After") == "" {
+		t.Error("does not say when to come again")
 	}
-	return response.StatusCode, a
+	return response.StatusCode, string(text)
 }
 
 // mustPost posts what has to be stored.
