@@ -9,6 +9,9 @@
  * end the pieces are put in order. So nothing is held for longer than it takes
  * to look at one process, and nothing sleeps under RCU.
  *
+ * Where there are many processes, several walkers on as many CPUs take pids by
+ * turns. What each has met is its own until it is joined at the end.
+ *
  * Cgroup v2 is read where the memory controller is on it. On v1 the containers
  * are those of the memory hierarchy, and cpu_ns is null: cpuacct keeps its
  * figures to itself, so a reader takes them from cpuacct.usage.
@@ -31,6 +34,7 @@
 #include <linux/slab.h>
 #include <linux/timekeeping.h>
 #include <linux/uaccess.h>
+#include <linux/workqueue.h>
 #include <linux/xarray.h>
 
 #include "compat.h"
@@ -41,6 +45,10 @@
 #define SCOPE_SUFFIX ".scope"
 /* "/docker-<id>.scope" and its NUL: a longer name is no container's. */
 #define NAME_SIZE (1 + sizeof(SCOPE_PREFIX SCOPE_SUFFIX) + ID_LEN)
+
+/* Where there is more than this to write, another CPU helps: some 400 processes. */
+#define WALKER_TEXT (64UL * 1024)
+#define WALKERS_MAX 8UL
 
 /* What a process or a container takes at most, its cmdline aside. */
 #define ROOM 384
@@ -61,7 +69,11 @@ static bool processes = true;
 module_param(processes, bool, 0644);
 MODULE_PARM_DESC(processes, "list every process of a container, not only its oldest (default 1)");
 
+struct walker;
+
 struct container {
+	struct walker *by;	/* whose text has its processes */
+	struct container *more;	/* those that another walker has met */
 	size_t first;		/* where in the text its first process lies */
 	size_t last;
 	char id[ID_LEN];
@@ -83,19 +95,33 @@ struct piece {
 	size_t len;
 };
 
-struct snapshot {
-	bool v2;
-	bool all;		/* list every process */
-	u64 boottime_ns;
-	u64 total_kb;
-	int next_pid;
+/* What one of those who walk the pids has met. */
+struct walker {
+	struct snapshot *s;
+	struct work_struct work;
 	u64 outside;		/* the last cgroup seen to be in no container */
 	struct container *containers;
 	int *by_hash;		/* of a cgroup's id: a container, or -1 */
 	unsigned int count;
 	unsigned int bits;	/* there is room for 1 << bits containers */
-	struct json text;		/* the processes, as they were met */
-	u8 *page;			/* a part of a command line */
+	struct json text;	/* the processes, as they were met */
+	u8 *page;		/* a part of a command line */
+};
+
+struct snapshot {
+	bool v2;
+	bool all;		/* list every process */
+	u64 boottime_ns;
+	u64 total_kb;
+	u64 free_kb;
+	size_t limit;		/* of the document, in bytes */
+	struct task_struct *reader;
+	struct mem_cgroup *payer;	/* its, which the memory is charged to */
+	int err;		/* of a walker that failed; the others stop then */
+	spinlock_t lock;
+	int next_pid;		/* under the lock */
+	unsigned int walkers;
+	struct walker walker[];
 };
 
 struct process {
@@ -117,8 +143,9 @@ static unsigned long shown_count;	/* under the array's lock */
 
 /* How much the last snapshot had: the next will have about as much. */
 static size_t text_hint;
-static unsigned int bits_hint;
+static unsigned int count_hint;
 
+static struct workqueue_struct *walk_queue;
 static struct proc_dir_entry *entry;
 
 static u64 pages_to_kb(u64 pages)
@@ -174,25 +201,25 @@ static bool container_name(struct snapshot *s, struct cgroup *cgrp, char *id)
 	return true;
 }
 
-static struct container *known_container(struct snapshot *s, u64 cgroup)
+static struct container *known_container(struct walker *w, u64 cgroup)
 {
-	int i = s->by_hash[hash_64(cgroup, s->bits)];
+	int i = w->by_hash[hash_64(cgroup, w->bits)];
 
-	while (i >= 0 && s->containers[i].cgroup != cgroup)
-		i = s->containers[i].same_hash;
-	return i < 0 ? NULL : &s->containers[i];
+	while (i >= 0 && w->containers[i].cgroup != cgroup)
+		i = w->containers[i].same_hash;
+	return i < 0 ? NULL : &w->containers[i];
 }
 
-static void hash_container(struct snapshot *s, int i)
+static void hash_container(struct walker *w, int i)
 {
-	int *head = &s->by_hash[hash_64(s->containers[i].cgroup, s->bits)];
+	int *head = &w->by_hash[hash_64(w->containers[i].cgroup, w->bits)];
 
-	s->containers[i].same_hash = *head;
+	w->containers[i].same_hash = *head;
 	*head = i;
 }
 
 /* Makes room for 1 << @bits containers, in which the known ones are kept. */
-static int resize_containers(struct snapshot *s, unsigned int bits)
+static int resize_containers(struct walker *w, unsigned int bits)
 {
 	size_t room = 1UL << bits;
 	struct container *containers;
@@ -207,16 +234,16 @@ static int resize_containers(struct snapshot *s, unsigned int bits)
 		kvfree(by_hash);
 		return -ENOMEM;
 	}
-	if (s->count)
-		memcpy(containers, s->containers, s->count * sizeof(*containers));
+	if (w->count)
+		memcpy(containers, w->containers, w->count * sizeof(*containers));
 	memset(by_hash, -1, room * sizeof(*by_hash));
-	kvfree(s->containers);
-	kvfree(s->by_hash);
-	s->containers = containers;
-	s->by_hash = by_hash;
-	s->bits = bits;
-	for (i = 0; i < s->count; i++)
-		hash_container(s, i);
+	kvfree(w->containers);
+	kvfree(w->by_hash);
+	w->containers = containers;
+	w->by_hash = by_hash;
+	w->bits = bits;
+	for (i = 0; i < w->count; i++)
+		hash_container(w, i);
 	return 0;
 }
 
@@ -225,22 +252,22 @@ static int resize_containers(struct snapshot *s, unsigned int bits)
  * @known. Else the cgroup of the outermost one is returned, its id in @id, so
  * that what runs in a container belongs to it. Neither where there is none.
  */
-static struct cgroup *find_container(struct snapshot *s, struct cgroup *cgrp,
+static struct cgroup *find_container(struct walker *w, struct cgroup *cgrp,
 				     struct container **known, char *id)
 {
 	struct cgroup *leaf = cgrp, *found = NULL;
 
 	*known = NULL;
-	while (cgroup_parent(cgrp) && cgroup_id(cgrp) != s->outside) {
-		*known = known_container(s, cgroup_id(cgrp));
+	while (cgroup_parent(cgrp) && cgroup_id(cgrp) != w->outside) {
+		*known = known_container(w, cgroup_id(cgrp));
 		if (*known)
 			return NULL;
-		if (container_name(s, cgrp, id))
+		if (container_name(w->s, cgrp, id))
 			found = cgrp;
 		cgrp = cgroup_parent(cgrp);
 	}
 	/* Most containers are siblings, and what is above them is looked at once. */
-	s->outside = cgroup_id(found ? cgroup_parent(found) : leaf);
+	w->outside = cgroup_id(found ? cgroup_parent(found) : leaf);
 	return found;
 }
 
@@ -376,35 +403,42 @@ static int hold_cpu(struct container *c)
 }
 
 /* Forgets the containers that are gone. */
-static void forget_cpu(struct snapshot *s)
+static void forget_cpu(struct walker *all)
 {
 	XA_STATE(xas, &shown_cpu, 0);
 	void *shown;
 
 	xas_lock(&xas);
-	if (shown_count > s->count)
+	if (shown_count > all->count)
 		xas_for_each(&xas, shown, ULONG_MAX)
-			if (!known_container(s, xas.xa_index)) {
+			if (!known_container(all, xas.xa_index)) {
 				xas_store(&xas, NULL);
 				shown_count--;
 			}
 	xas_unlock(&xas);
 }
 
-static struct container *add_container(struct snapshot *s,
-				       struct container *found)
+static int append_container(struct walker *w, const struct container *c)
 {
 	int err = 0;
 
-	if (s->count >> s->bits)
-		err = resize_containers(s, s->bits + 1);
-	if (!err && found->has_cpu)
-		err = hold_cpu(found);
+	if (w->count >> w->bits)
+		err = resize_containers(w, w->bits + 1);
 	if (err)
-		return ERR_PTR(err);
-	s->containers[s->count] = *found;
-	hash_container(s, s->count);
-	return &s->containers[s->count++];
+		return err;
+	w->containers[w->count] = *c;
+	hash_container(w, w->count++);
+	return 0;
+}
+
+static struct container *add_container(struct walker *w,
+				       struct container *found)
+{
+	int err = found->has_cpu ? hold_cpu(found) : 0;
+
+	if (!err)
+		err = append_container(w, found);
+	return err ? ERR_PTR(err) : &w->containers[w->count - 1];
 }
 
 /* The cgroup that counts the task's memory, or on v2 all of its resources. */
@@ -416,12 +450,25 @@ static struct cgroup *task_cgroup_of(struct snapshot *s,
 	return task_css(task, memory_cgrp_id)->cgroup;
 }
 
+/* The next pid that no walker has looked at. */
+static struct pid *next_pid(struct snapshot *s)
+{
+	struct pid *pid;
+
+	spin_lock(&s->lock);
+	pid = compat_find_ge_pid(s->next_pid);
+	if (pid)
+		s->next_pid = pid_nr(pid) + 1;
+	spin_unlock(&s->lock);
+	return pid;
+}
+
 /*
  * Looks at the next pid. Returns false after the last one. A process of a
  * container goes to @task with a reference, its container to @known, or to
  * @found where it is the container's first.
  */
-static bool next_process(struct snapshot *s, struct task_struct **task,
+static bool next_process(struct walker *w, struct task_struct **task,
 			 struct container **known, struct container *found)
 {
 	struct task_struct *leader;
@@ -430,22 +477,21 @@ static bool next_process(struct snapshot *s, struct task_struct **task,
 
 	*task = NULL;
 	rcu_read_lock();
-	pid = compat_find_ge_pid(s->next_pid);
+	pid = next_pid(w->s);
 	if (!pid) {
 		rcu_read_unlock();
 		return false;
 	}
-	s->next_pid = pid_nr(pid) + 1;
 	leader = pid_task(pid, PIDTYPE_TGID);
 	/* As cgroup.procs: a process counts while a thread of it lives. */
 	if (!leader || leader->flags & PF_KTHREAD ||
 	    !atomic_read(&leader->signal->live))
 		goto out;
-	cgrp = find_container(s, task_cgroup_of(s, leader), known, found->id);
+	cgrp = find_container(w, task_cgroup_of(w->s, leader), known, found->id);
 	if (!cgrp && !*known)
 		goto out;
 	if (cgrp)
-		measure(s, cgrp, found);
+		measure(w->s, cgrp, found);
 	*task = get_task_struct(leader);
 out:
 	rcu_read_unlock();
@@ -523,9 +569,11 @@ static int write_args(struct json *j, u8 *args, size_t n, size_t *nuls,
  * Writes the command line, as /proc/<pid>/cmdline has it: where a process has
  * written over its arguments, the title that stands there instead.
  */
-static int write_cmdline(struct json *j, struct task_struct *task,
-			 struct mm_struct *mm, u8 *page)
+static int write_cmdline(struct walker *w, struct task_struct *task,
+			 struct mm_struct *mm)
 {
+	struct json *j = &w->text;
+	u8 *page = w->page;
 	unsigned long at, end;
 	size_t left = 0, nuls = 0;
 	int got, used;
@@ -561,7 +609,7 @@ static int write_cmdline(struct json *j, struct task_struct *task,
 		memmove(page, page + used, left);
 		if (at >= end)
 			break;
-		if (fatal_signal_pending(current))
+		if (fatal_signal_pending(w->s->reader))
 			return -EINTR;
 		cond_resched();
 		got = read_args(task, at, page + left, min(end - at, PAGE_SIZE - left));
@@ -573,10 +621,11 @@ static int write_cmdline(struct json *j, struct task_struct *task,
 	return min(used, 0);
 }
 
-static int write_process(struct snapshot *s, struct task_struct *task,
+static int write_process(struct walker *w, struct task_struct *task,
 			 struct mm_struct *mm, const struct process *p)
 {
-	struct json *j = &s->text;
+	u64 total_kb = w->s->total_kb;
+	struct json *j = &w->text;
 	char *to;
 	int err;
 
@@ -595,7 +644,7 @@ static int write_process(struct snapshot *s, struct task_struct *task,
 	to = json_lit(to, "\",\"cmdline\":\"");
 	json_wrote(j, to);
 	if (mm) {
-		err = write_cmdline(j, task, mm, s->page);
+		err = write_cmdline(w, task, mm);
 		if (err)
 			return err;
 	}
@@ -608,7 +657,7 @@ static int write_process(struct snapshot *s, struct task_struct *task,
 	to = json_lit(to, ",\"rss_kb\":");
 	to = json_u64(to, p->rss_kb);
 	to = json_lit(to, ",\"memory_percent\":");
-	to = json_hundredths(to, (p->rss_kb * 10000 + s->total_kb / 2) / s->total_kb);
+	to = json_hundredths(to, (p->rss_kb * 10000 + total_kb / 2) / total_kb);
 	to = json_lit(to, ",\"cpu_ns\":");
 	to = json_u64(to, p->cpu_ns);
 	json_wrote(j, json_lit(to, "}"));
@@ -616,67 +665,66 @@ static int write_process(struct snapshot *s, struct task_struct *task,
 }
 
 /* Adds what was written since @at, behind a piece, to the container's list. */
-static void add_piece(struct snapshot *s, struct container *c, size_t at)
+static void add_piece(struct walker *w, struct container *c, size_t at)
 {
-	struct piece piece = { .len = s->text.len - at - sizeof(piece) };
+	struct piece piece = { .len = w->text.len - at - sizeof(piece) };
 
-	memcpy(s->text.buf + at, &piece, sizeof(piece));
+	memcpy(w->text.buf + at, &piece, sizeof(piece));
 	/* There is no process at 0, which ends a list. */
-	if (c->first && s->all)
-		memcpy(s->text.buf + c->last + offsetof(struct piece, next), &at, sizeof(at));
+	if (c->first && w->s->all)
+		memcpy(w->text.buf + c->last + offsetof(struct piece, next), &at, sizeof(at));
 	else
 		c->first = at;
 	c->last = at;
 }
 
 /* Counts a process into its container and writes it where it is listed. */
-static int add_process(struct snapshot *s, struct container *c,
+static int add_process(struct walker *w, struct container *c,
 		       struct task_struct *task, struct mm_struct *mm)
 {
 	struct process p;
-	size_t at = s->text.len;
+	size_t at = w->text.len;
+	bool older;
 	int err;
 
 	look_at(task, mm, &p);
 	c->rss_kb += p.rss_kb;
 	c->vsz_kb += p.vsz_kb;
-	if (!s->all) {
-		if (c->processes++ && p.start_ns >= c->oldest_ns)
-			return 0;
+	older = !c->processes++ || p.start_ns < c->oldest_ns;
+	if (older)
 		c->oldest_ns = p.start_ns;
-	} else {
-		c->processes++;
-	}
-	err = json_reserve(&s->text, sizeof(struct piece));
+	if (!older && !w->s->all)
+		return 0;
+	err = json_reserve(&w->text, sizeof(struct piece));
 	if (err)
 		return err;
-	s->text.len += sizeof(struct piece);
-	err = write_process(s, task, mm, &p);
+	w->text.len += sizeof(struct piece);
+	err = write_process(w, task, mm, &p);
 	if (!err)
-		add_piece(s, c, at);
+		add_piece(w, c, at);
 	return err;
 }
 
-static int walk_processes(struct snapshot *s)
+static int walk_processes(struct walker *w)
 {
-	struct container found = {}, *c;
+	struct container found = { .by = w }, *c;
 	struct task_struct *task;
 	struct mm_struct *mm;
 	int err = 0;
 
-	while (!err && next_process(s, &task, &c, &found)) {
+	while (!err && !READ_ONCE(w->s->err) && next_process(w, &task, &c, &found)) {
 		cond_resched();
-		if (fatal_signal_pending(current))
+		if (fatal_signal_pending(w->s->reader))
 			err = -EINTR;
 		if (!task)
 			continue;
 		if (!c)
-			c = add_container(s, &found);
+			c = add_container(w, &found);
 		if (IS_ERR(c)) {
 			err = PTR_ERR(c);
 		} else if (!err) {
 			mm = get_task_mm(task);
-			err = add_process(s, c, task, mm);
+			err = add_process(w, c, task, mm);
 			if (mm)
 				mmput(mm);
 		}
@@ -685,16 +733,110 @@ static int walk_processes(struct snapshot *s)
 	return err;
 }
 
+/* Makes room for a walker's share of what the last snapshot had, and walks. */
+static void walk(struct walker *w)
+{
+	struct snapshot *s = w->s;
+	size_t text = READ_ONCE(text_hint) / s->walkers;
+	unsigned int count = READ_ONCE(count_hint) / s->walkers;
+	int err;
+
+	w->page = (u8 *)__get_free_page(GFP_KERNEL_ACCOUNT);
+	err = w->page ? 0 : -ENOMEM;
+	if (!err)
+		err = resize_containers(w, max_t(int, fls(count), CONTAINER_BITS_MIN));
+	if (!err)
+		err = json_reserve(&w->text, min(text + text / 8 + TEXT_MIN, w->text.limit));
+	if (!err) {
+		w->text.len = sizeof(struct piece); /* so that none lies at 0 */
+		err = walk_processes(w);
+	}
+	if (err)
+		WRITE_ONCE(s->err, err);
+}
+
+/* Walks on another CPU; what that takes is the reader's all the same. */
+static void walk_elsewhere(struct work_struct *work)
+{
+	struct walker *w = container_of(work, struct walker, work);
+
+	current->active_memcg = w->s->payer;
+	walk(w);
+	current->active_memcg = NULL;
+}
+
+/* Adds what another walker has met of a container. */
+static void join_container(struct snapshot *s, struct container *to,
+			   struct container *c)
+{
+	to->cpu_ns = max(to->cpu_ns, c->cpu_ns);
+	to->rss_kb += c->rss_kb;
+	to->vsz_kb += c->vsz_kb;
+	to->processes += c->processes;
+	if (s->all) {
+		c->more = to->more;
+		to->more = c;
+	} else if (c->oldest_ns < to->oldest_ns) {
+		to->oldest_ns = c->oldest_ns;
+		to->by = c->by;
+		to->first = c->first;
+	}
+}
+
+static int join_walker(struct walker *to, struct walker *w)
+{
+	struct container *known;
+	int i, err = 0;
+
+	for (i = 0; !err && i < w->count; i++) {
+		known = known_container(to, w->containers[i].cgroup);
+		if (known)
+			join_container(to->s, known, &w->containers[i]);
+		else
+			err = append_container(to, &w->containers[i]);
+	}
+	return err;
+}
+
+/* Leaves all containers with the first walker. */
+static int walk_all(struct snapshot *s)
+{
+	unsigned int i;
+	int err;
+
+	for (i = 1; i < s->walkers; i++)
+		queue_work(walk_queue, &s->walker[i].work);
+	walk(&s->walker[0]);
+	for (i = 1; i < s->walkers; i++)
+		flush_work(&s->walker[i].work);
+	err = s->err;
+	for (i = 1; !err && i < s->walkers; i++)
+		err = join_walker(&s->walker[0], &s->walker[i]);
+	return err;
+}
+
 static char *write_null_or(char *to, bool has, u64 value)
 {
 	return has ? json_u64(to, value) : json_lit(to, "null");
 }
 
-static void write_container(struct json *j, struct snapshot *s,
-			    struct container *c)
+static char *write_processes(char *to, const struct container *c)
 {
+	const char *text = c->by->text.buf;
 	struct piece piece;
 	size_t at;
+
+	for (at = c->first; at; at = piece.next) {
+		memcpy(&piece, text + at, sizeof(piece));
+		to = json_raw(to, text + at + sizeof(piece), piece.len);
+		if (piece.next || c->more)
+			to = json_lit(to, ",");
+	}
+	return to;
+}
+
+static void write_container(struct json *j, const struct container *c)
+{
 	char *to = json_end(j);
 
 	to = json_lit(to, "\n{\"id\":\"");
@@ -710,16 +852,12 @@ static void write_container(struct json *j, struct snapshot *s,
 	to = json_lit(to, ",\"vsz_kb\":");
 	to = json_u64(to, c->vsz_kb);
 	to = json_lit(to, ",\"processes\":[");
-	for (at = c->first; at; at = piece.next) {
-		memcpy(&piece, s->text.buf + at, sizeof(piece));
-		to = json_raw(to, s->text.buf + at + sizeof(piece), piece.len);
-		if (piece.next)
-			to = json_lit(to, ",");
-	}
+	for (; c; c = c->more)
+		to = write_processes(to, c);
 	json_wrote(j, json_lit(to, "]}"));
 }
 
-static void write_host(struct json *j, struct snapshot *s, u64 free_kb)
+static void write_host(struct json *j, struct snapshot *s)
 {
 	char *to = json_end(j);
 
@@ -730,79 +868,107 @@ static void write_host(struct json *j, struct snapshot *s, u64 free_kb)
 	to = json_lit(to, ",\"total_memory_kb\":");
 	to = json_u64(to, s->total_kb);
 	to = json_lit(to, ",\"free_memory_kb\":");
-	to = json_u64(to, free_kb);
+	to = json_u64(to, s->free_kb);
 	to = json_lit(to, ",\"used_memory_kb\":");
-	to = json_u64(to, s->total_kb - free_kb);
+	to = json_u64(to, s->total_kb - s->free_kb);
 	to = json_lit(to, ",\"available_memory_kb\":");
 	to = json_u64(to, pages_to_kb(max(si_mem_available(), 0L)));
 	json_wrote(j, json_lit(to, ",\"containers\":["));
 }
 
-static int write_document(struct json *j, struct snapshot *s, u64 free_kb)
+/* Writes all that lies with the first walker, and in @text bytes of processes. */
+static int write_document(struct json *j, struct snapshot *s, size_t text)
 {
+	struct walker *w = &s->walker[0];
 	unsigned int i;
 	int err;
 
 	/* A process takes a comma, which is less than the piece before it. */
-	err = json_reserve(j, (s->count + 1UL) * ROOM + s->text.len);
+	err = json_reserve(j, (w->count + 1UL) * ROOM + text);
 	if (err)
 		return err;
-	write_host(j, s, free_kb);
-	for (i = 0; i < s->count; i++) {
+	write_host(j, s);
+	for (i = 0; i < w->count; i++) {
 		if (i)
 			json_wrote(j, json_lit(json_end(j), ","));
-		write_container(j, s, &s->containers[i]);
+		write_container(j, &w->containers[i]);
 	}
 	json_wrote(j, json_lit(json_end(j), "]}\n"));
 	return 0;
 }
 
+static struct snapshot *snapshot_new(void)
+{
+	unsigned int i, walkers;
+	struct sysinfo memory;
+	struct snapshot *s;
+
+	walkers = min3(READ_ONCE(text_hint) / WALKER_TEXT + 1, WALKERS_MAX,
+		       (unsigned long)num_online_cpus());
+	s = kzalloc(struct_size(s, walker, walkers), GFP_KERNEL_ACCOUNT);
+	if (!s)
+		return NULL;
+	si_meminfo(&memory);
+	s->v2 = memory_cgrp_subsys.root == &cgrp_dfl_root;
+	s->all = READ_ONCE(processes);
+	s->boottime_ns = ktime_get_boottime_ns();
+	s->total_kb = pages_to_kb(memory.totalram);
+	s->free_kb = pages_to_kb(memory.freeram);
+	s->limit = min_t(u64, DOCUMENT_MAX, s->total_kb * 1024 / 8);
+	s->reader = current;
+	s->payer = get_mem_cgroup_from_mm(current->mm);
+	spin_lock_init(&s->lock);
+	s->next_pid = 1;
+	s->walkers = walkers;
+	for (i = 0; i < walkers; i++) {
+		s->walker[i].s = s;
+		s->walker[i].text.limit = s->limit / walkers;
+		INIT_WORK(&s->walker[i].work, walk_elsewhere);
+	}
+	return s;
+}
+
 static void snapshot_free(struct snapshot *s)
 {
-	kvfree(s->containers);
-	kvfree(s->by_hash);
-	json_free(&s->text);
-	free_page((unsigned long)s->page);
+	unsigned int i;
+
+	for (i = 0; i < s->walkers; i++) {
+		struct walker *w = &s->walker[i];
+
+		kvfree(w->containers);
+		kvfree(w->by_hash);
+		json_free(&w->text);
+		free_page((unsigned long)w->page);
+	}
+	mem_cgroup_put(s->payer);
+	kfree(s);
 }
 
 /* Takes a snapshot and writes it to @doc; nothing is left there on an error. */
 static int snapshot_take(struct json *doc)
 {
-	struct snapshot s = {
-		.v2 = memory_cgrp_subsys.root == &cgrp_dfl_root,
-		.all = READ_ONCE(processes),
-		.boottime_ns = ktime_get_boottime_ns(),
-		.next_pid = 1,
-	};
-	struct sysinfo memory;
-	size_t hint = READ_ONCE(text_hint);
+	struct snapshot *s;
+	size_t text = 0;
+	unsigned int i;
 	int err;
 
-	si_meminfo(&memory);
-	s.total_kb = pages_to_kb(memory.totalram);
-	s.text.limit = min_t(u64, DOCUMENT_MAX, s.total_kb * 1024 / 8);
-	doc->limit = s.text.limit;
-	s.page = (u8 *)__get_free_page(GFP_KERNEL_ACCOUNT);
-	err = s.page ? 0 : -ENOMEM;
+	s = snapshot_new();
+	if (!s)
+		return -ENOMEM;
+	doc->limit = s->limit;
+	err = walk_all(s);
+	for (i = 0; i < s->walkers; i++)
+		text += s->walker[i].text.len;
 	if (!err)
-		err = resize_containers(&s, max(READ_ONCE(bits_hint), CONTAINER_BITS_MIN));
-	if (!err)
-		err = json_reserve(&s.text, min(hint + hint / 8 + TEXT_MIN,
-						s.text.limit));
+		err = write_document(doc, s, text);
 	if (!err) {
-		s.text.len = sizeof(struct piece); /* so that none lies at 0 */
-		err = walk_processes(&s);
-	}
-	if (!err)
-		err = write_document(doc, &s, pages_to_kb(memory.freeram));
-	if (!err) {
-		WRITE_ONCE(text_hint, s.text.len);
-		WRITE_ONCE(bits_hint, fls(s.count));
-		forget_cpu(&s);
+		WRITE_ONCE(text_hint, text);
+		WRITE_ONCE(count_hint, s->walker[0].count);
+		forget_cpu(&s->walker[0]);
 	} else {
 		json_free(doc);
 	}
-	snapshot_free(&s);
+	snapshot_free(s);
 	return err;
 }
 
@@ -895,13 +1061,21 @@ static int __init winnow_init(void)
 		pr_err("name: /proc/%s exists already\n", name);
 		return -EBUSY; /* -EEXIST says that the module is loaded */
 	}
+	walk_queue = alloc_workqueue("winnow", WQ_UNBOUND, 0);
+	if (!walk_queue)
+		return -ENOMEM;
 	entry = proc_create(name, mode, NULL, &winnow_ops);
-	return entry ? 0 : -ENOMEM;
+	if (!entry) {
+		destroy_workqueue(walk_queue);
+		return -ENOMEM;
+	}
+	return 0;
 }
 
 static void __exit winnow_exit(void)
 {
 	proc_remove(entry);
+	destroy_workqueue(walk_queue);
 	xa_destroy(&shown_cpu);
 }
 

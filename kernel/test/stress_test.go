@@ -20,7 +20,10 @@ import (
 // held open.
 func TestGuestStress(t *testing.T) {
 	seconds, loads := setting(t, "STRESS", 5), setting(t, "LOADS", 20)
-	newCgroup(t, "docker/"+id(0)).start(t, "/bin/sleep", "sleep", "100000")
+	box := newCgroup(t, "docker/"+id(0))
+	box.start(t, "/bin/sleep", "sleep", "100000")
+	// So much to write that several walkers share it.
+	box.start(t, "/bin/sh", "sh", "-c", "while :; do sleep 1000; done", strings.Repeat("x", 70_000))
 	before := meminfo(t, "Slab:") + meminfo(t, "VmallocUsed:")
 	load(t, "")
 	stop := churnAll(t)
