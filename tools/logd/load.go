@@ -130,11 +130,11 @@ func (s *Store) repair(f *os.File, d *day) ([]extent, error) {
 	}
 	d.size = end
 	s.journalSize = kept
-	journal, err := s.disk.Append(path)
+	journal, err := s.openAt(path, kept)
 	if err != nil {
 		return nil, err
 	}
-	return extents, errors.Join(journal.Truncate(kept), journal.Datasync(), journal.Close())
+	return extents, journal.Close()
 }
 
 // maxScanAtStart is how many bytes of a day are indexed before logd serves.
