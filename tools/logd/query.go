@@ -143,7 +143,7 @@ func (v *view) query(f *filter, out *limited) error {
 		return err
 	}
 	defer file.Close()
-	_, byLine := out.w.(lineFunc)
+	_, blocks := out.w.(io.ReaderFrom) // takes them as they are
 	for b := range v.wanted(f) {
 		f := f.within(&b)
 		r, done, err := v.reader(file, &b)
@@ -155,7 +155,7 @@ func (v *view) query(f *filter, out *limited) error {
 			err = errIndexing
 		case f.newestFirst:
 			err = scanReversed(r, b.bytes, f, out)
-		case !byLine && f.all():
+		case blocks && f.all():
 			// A client that stops reading holds no more than one buffer.
 			_, err = io.Copy(out.w, r)
 		default:

@@ -323,6 +323,32 @@ func TestAQueryReadsNoMoreThanItsSpan(t *testing.T) {
 	}
 }
 
+// TestAClientThatLeaves is none of logd's errors, whatever it asked for.
+func TestAClientThatLeaves(t *testing.T) {
+	l := startLog(t, t.TempDir())
+	for range 5 {
+		l.mustPost(t, "", bigDay(noon, 20_000)) // more than the sockets take
+	}
+	for _, query := range []string{"", "?type=container", "?order=desc"} {
+		response, err := http.Get(l.url + "/logs" + query)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(response.Body, make([]byte, 1000)); err != nil {
+			t.Errorf("%q: %v", query, err)
+		}
+		response.Body.Close()
+	}
+	for begun := time.Now(); l.streams.Load() > 0; time.Sleep(5 * time.Millisecond) {
+		if time.Since(begun) > time.Minute {
+			t.Fatalf("%d streams are still open", l.streams.Load())
+		}
+	}
+	if said := l.said.String(); said != "" {
+		t.Errorf("said %s", said)
+	}
+}
+
 func TestIndexThatWasLostIsMadeAgain(t *testing.T) {
 	dir := t.TempDir()
 	l := startLog(t, dir)

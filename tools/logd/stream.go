@@ -98,6 +98,15 @@ func (o out) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// ReadFrom is what io.Copy writes with. The error may be r's.
+func (o out) ReadFrom(r io.Reader) (int64, error) {
+	n, err := o.Writer.ReadFrom(r)
+	if _, failed := o.Write(nil); failed != nil { // it keeps its own
+		err = failed
+	}
+	return n, err
+}
+
 func (o out) flush() error {
 	if err := o.Flush(); err != nil {
 		return writeError{err}
