@@ -26,5 +26,5 @@ func TestSanitize(t *testing.T) {
 	install(t, filepath.Join(kernel, moduleFile), dir)
 	t.Setenv("MEMORY", "4096")
 	t.Setenv("LIMIT", "5400")
-	boot(t, kernel, dir, "2", "^TestGuest(Host|Reads|Bytes|LongArguments|Walkers|MemoryLimit|Nobody|Parameters|ParametersRefused|Held|NeverBack|Exit|Stress)$")
+	boot(t, kernel, dir, "2", "^TestGuest(Host|Reads|Bytes|LongArguments|Walkers|MemoryLimit|Nobody|Parameters|ParametersRefused|Held|NeverBack|Exit|Killed|Stress)$")
 }

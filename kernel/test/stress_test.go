@@ -6,6 +6,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -46,6 +47,40 @@ func TestGuestStress(t *testing.T) {
 	}
 	kernelReports(t)
 	leaks(t)
+}
+
+// TestGuestKilled: readers that are killed while several walkers are at work leave nothing behind that holds the module.
+func TestGuestKilled(t *testing.T) {
+	load(t, "")
+	box := newCgroup(t, "docker/"+id(0))
+	for range 20 {
+		box.start(t, "/bin/sh", "sh", "-c", "while :; do sleep 1000; done", strings.Repeat("x", 50_000))
+	}
+	eventually(t, "1 MB long", func() bool {
+		text, err := os.ReadFile(procFile)
+		return err == nil && len(text) > 20*50_000
+	})
+	unfinished := 0
+	for range 100 {
+		cmd := exec.Command("/bin/cat", procFile)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Duration(rand.IntN(20_000)) * time.Microsecond)
+		cmd.Process.Kill()
+		if cmd.Wait() != nil {
+			unfinished++
+		}
+	}
+	t.Logf("%d readers were not done", unfinished)
+	if unfinished == 0 {
+		t.Error("none was killed before it was done")
+	}
+	if c, pids := read(t).find(t, id(0)), box.pids(); c.Count != len(pids) {
+		t.Errorf("%d processes of %d", c.Count, len(pids))
+	}
+	remove(t)
+	kernelReports(t)
 }
 
 func setting(t *testing.T, name string, otherwise int) int {
