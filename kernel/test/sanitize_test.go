@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestSanitize runs the tests on a kernel with KASAN, lockdep, PROVE_RCU, DEBUG_ATOMIC_SLEEP and kmemleak; the stress
-// test last, which reads the kernel's log.
+// TestSanitize runs the tests on a kernel with KASAN, lockdep, PROVE_RCU, DEBUG_ATOMIC_SLEEP and kmemleak; last those
+// that read the kernel's log.
 func TestSanitize(t *testing.T) {
 	if os.Getenv("WINNOW_SANITIZE") == "" {
 		t.Skip("builds a kernel, which takes some ten minutes: make test-sanitize")
