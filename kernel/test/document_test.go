@@ -241,11 +241,10 @@ func TestGuestWalkers(t *testing.T) {
 		list(t, "1")
 		read(t) // how much it was decides how many walk the next
 		all := read(t).find(t, id(1))
+		rss, vsz := all.sums()
 		var listed []int
-		var rss, vsz uint64
 		for _, p := range all.Processes {
 			listed = append(listed, p.PID)
-			rss, vsz = rss+p.RSSKB, vsz+p.VSZKB
 		}
 		if !slices.IsSorted(listed) {
 			shared++

@@ -146,6 +146,14 @@ func (d document) lookup(id string) (container, bool) {
 	return container{}, false
 }
 
+// sums adds up what the container's processes have, in kB.
+func (c container) sums() (rss, vsz uint64) {
+	for _, p := range c.Processes {
+		rss, vsz = rss+p.RSSKB, vsz+p.VSZKB
+	}
+	return rss, vsz
+}
+
 // id returns a container's id that ends in n.
 func id(n int) string { return fmt.Sprintf("%064x", 0xfeed<<40+n) }
 

@@ -128,11 +128,10 @@ func compareStill(t *testing.T, c container, box cgroup, totalKB uint64) int {
 		t.Errorf("%s: %d kB of memory, the files have %d", box, *c.MemoryKB, want)
 	}
 	pids := subtreePIDs(t, box)
+	rss, vsz := c.sums()
 	var listed []int
-	var rss, vsz uint64
 	for _, p := range c.Processes {
 		listed = append(listed, p.PID)
-		rss, vsz = rss+p.RSSKB, vsz+p.VSZKB
 		compareProcess(t, p, totalKB)
 	}
 	slices.Sort(listed)

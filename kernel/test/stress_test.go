@@ -182,10 +182,7 @@ func checkDocument(t *testing.T, text []byte) {
 		t.Error("the container that stays is missing")
 	}
 	for _, c := range doc.Containers {
-		var rss, vsz uint64
-		for _, p := range c.Processes {
-			rss, vsz = rss+p.RSSKB, vsz+p.VSZKB
-		}
+		rss, vsz := c.sums()
 		if c.Count == 0 || c.Count != len(c.Processes) || rss != c.RSSKB || vsz != c.VSZKB {
 			t.Errorf("%d processes of %d, rss %d of %d, vsz %d of %d", len(c.Processes), c.Count, rss, c.RSSKB, vsz, c.VSZKB)
 		}
