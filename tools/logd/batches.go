@@ -58,10 +58,10 @@ func (s *seenIDs) add(id string) {
 }
 
 // extent is where in a day file a batch lies. The journal of a day is a line
-// for each, `FROM TO ID`. It is synced before the batch is written, so a batch
-// is on disk just when its extent lies within the day file; that way a batch
-// and its id are stored together or not at all, and the day file holds nothing
-// but what was posted.
+// for each, `FROM TO ID`; the day file holds nothing but what was posted. The
+// write-ahead log sees to it that a batch and its id are stored together or not
+// at all. Should a day file be cut short nevertheless, a batch whose extent does
+// not lie within it can be sent again.
 type extent struct {
 	from, to int64
 	id       string

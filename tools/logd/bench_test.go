@@ -234,17 +234,14 @@ func middle(values []float64) float64 {
 // writeLoop is what write and fdatasync of the same bytes reach by themselves.
 func writeLoop(b *testing.B, chunk []byte) float64 {
 	b.Helper()
-	f, err := realDisk{}.Append(filepath.Join(b.TempDir(), "bare"))
+	f, err := realDisk{}.Open(filepath.Join(b.TempDir(), "bare"))
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer f.Close()
 	start, n := time.Now(), 0
 	for ; time.Since(start) < benchTime; n++ {
-		if _, err := f.Write(chunk); err != nil {
-			b.Fatal(err)
-		}
-		if err := f.Datasync(); err != nil {
+		if err := writeSynced(f, chunk, int64(n*len(chunk))); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -290,7 +290,7 @@ type faultyDisk struct {
 }
 
 type faultyFile struct {
-	appendFile
+	diskFile
 	disk *faultyDisk
 	path string
 	sick bool // a sync failed: what this descriptor says is no longer true
@@ -311,24 +311,24 @@ func (d *faultyDisk) ask(op, path string) (int, error) {
 	return d.fail(op, path)
 }
 
-func (d *faultyDisk) Append(path string) (appendFile, error) {
+func (d *faultyDisk) Open(path string) (diskFile, error) {
 	if _, err := d.ask("open", path); err != nil {
 		return nil, err
 	}
-	f, err := d.realDisk.Append(path)
+	f, err := d.realDisk.Open(path)
 	return &faultyFile{f, d, path, false}, err
 }
 
-func (f *faultyFile) Write(p []byte) (int, error) {
+func (f *faultyFile) WriteAt(p []byte, at int64) (int, error) {
 	if f.sick {
 		panic("writes to a descriptor whose sync failed")
 	}
 	short, err := f.disk.ask("write", f.path)
 	if err != nil {
-		n, _ := f.appendFile.Write(p[:min(short, len(p))])
+		n, _ := f.diskFile.WriteAt(p[:min(short, len(p))], at)
 		return n, err
 	}
-	return f.appendFile.Write(p)
+	return f.diskFile.WriteAt(p, at)
 }
 
 func (f *faultyFile) Datasync() error {
@@ -339,22 +339,27 @@ func (f *faultyFile) Datasync() error {
 		f.sick = true
 		return err
 	}
-	return f.appendFile.Datasync()
+	return f.diskFile.Datasync()
 }
 
 func TestDiskFaults(t *testing.T) {
+	const small, large = 100, walGroup // large enough to go round the write-ahead log
 	tests := []struct {
 		name, op, file string
+		size           int // of the group
 		short          int
 		err            error
 		status         int
 	}{
-		{"fsync of the day", "sync", plainExt, 0, syscall.EIO, 503},
-		{"fsync of the journal", "sync", ".batches", 0, syscall.EIO, 503},
-		{"short write of the day", "write", plainExt, 17, io.ErrShortWrite, 503},
-		{"short write of the journal", "write", ".batches", 3, io.ErrShortWrite, 503},
-		{"full within a line", "write", plainExt, 5, syscall.ENOSPC, 507},
-		{"quota", "write", plainExt, 0, syscall.EDQUOT, 507},
+		{"fsync of the write-ahead log", "sync", "wal", small, 0, syscall.EIO, 503},
+		{"short write of the write-ahead log", "write", "wal", small, 30, io.ErrShortWrite, 503},
+		{"full within a line that is in the write-ahead log", "write", plainExt, small, 5, syscall.ENOSPC, 507},
+		{"short write of the journal after the write-ahead log", "write", ".batches", small, 3, io.ErrShortWrite, 503},
+		{"fsync of the day", "sync", plainExt, large, 0, syscall.EIO, 503},
+		{"short write of the day", "write", plainExt, large, 17, io.ErrShortWrite, 503},
+		{"short write of the journal", "write", ".batches", large, 3, io.ErrShortWrite, 503},
+		{"full within a line", "write", plainExt, large, 5, syscall.ENOSPC, 507},
+		{"quota", "write", plainExt, large, 0, syscall.EDQUOT, 507},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -369,7 +374,7 @@ func TestDiskFaults(t *testing.T) {
 				return 0, nil
 			})
 			for range 3 {
-				status, text := l.postRaw(t, "two", `{"n":2,"long":"`+strings.Repeat("x", 100)+`"}`)
+				status, text := l.postRaw(t, "two", `{"n":2,"long":"`+strings.Repeat("x", test.size)+`"}`)
 				if status != test.status || !strings.Contains(text, test.err.Error()) {
 					t.Errorf("status %d, %s", status, text)
 				}
@@ -424,7 +429,7 @@ func TestFullDisk(t *testing.T) {
 	for _, minFree := range []int{0, 256 << 10} {
 		t.Run(fmt.Sprint(minFree), func(t *testing.T) {
 			dir := t.TempDir()
-			if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"); err != nil {
+			if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=2m"); err != nil {
 				t.Skipf("mounting a small tmpfs needs root: %v", err)
 			}
 			t.Cleanup(func() { syscall.Unmount(dir, syscall.MNT_DETACH) })
@@ -445,7 +450,7 @@ func TestFullDisk(t *testing.T) {
 			if got := strings.Count(l.find(t, ""), "\n"); got != stored {
 				t.Errorf("reads %d lines of %d", got, stored)
 			}
-			if err := syscall.Mount("", dir, "tmpfs", syscall.MS_REMOUNT, "size=2m"); err != nil {
+			if err := syscall.Mount("", dir, "tmpfs", syscall.MS_REMOUNT, "size=3m"); err != nil {
 				t.Fatal(err)
 			}
 			l.mustPost(t, fmt.Sprint("b", stored), line)

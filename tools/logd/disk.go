@@ -11,24 +11,25 @@ import (
 // disk is what the store asks of the file system when it writes, so that a
 // test can have it fail.
 type disk interface {
-	// Append opens the file for appending, made if it is not there.
-	Append(path string) (appendFile, error)
+	// Open opens the file to read and write, made if it is not there.
+	Open(path string) (diskFile, error)
 	// Free is how many bytes an unprivileged writer can still add in dir.
 	Free(dir string) (int64, error)
 }
 
-// appendFile is a file that is appended to, and that can be put back to a
-// length known to be on disk.
-type appendFile interface {
-	io.WriteCloser
+// diskFile is a file of which it is known what is on disk.
+type diskFile interface {
+	io.ReaderAt
+	io.WriterAt
+	io.Closer
 	Datasync() error
 	Truncate(size int64) error
 }
 
 type realDisk struct{}
 
-func (realDisk) Append(path string) (appendFile, error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+func (realDisk) Open(path string) (diskFile, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
 		return nil, err
 	}
@@ -52,4 +53,14 @@ func (f realFile) Datasync() error {
 			return err
 		}
 	}
+}
+
+func writeSynced(f diskFile, p []byte, at int64) error {
+	if _, err := f.WriteAt(p, at); err != nil {
+		return err
+	}
+	if err := f.Datasync(); err != nil {
+		return fmt.Errorf("fdatasync: %w", err)
+	}
+	return nil
 }

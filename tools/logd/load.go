@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -92,30 +93,38 @@ func (s *Store) loadDay(d *day, last bool) ([]extent, error) {
 		return nil, err
 	}
 	defer f.Close()
+	if last && !d.packed {
+		extents, err := s.repair(f, d)
+		if err != nil {
+			return nil, err
+		}
+		return extents, s.loadIndex(f, d)
+	}
 	info, err := f.Stat()
 	if err != nil {
 		return nil, err
 	}
 	d.size = info.Size()
-	var extents []extent
-	if last && !d.packed {
-		extents, err = s.repair(f, d)
-	} else {
-		extents, _, _, err = readJournal(s.own(d.name+".batches"), 1<<62)
-	}
+	extents, _, _, err := readJournal(s.own(d.name+".batches"), 1<<62)
 	if err != nil {
 		return nil, err
 	}
 	return extents, s.loadIndex(f, d)
 }
 
-// repair cuts off what was not wholly written, which was not acknowledged
-// either: a torn line, and the batch that it is of.
+// repair makes up for what was not written of what was acknowledged, and cuts
+// off what was not wholly written, which was not acknowledged either: a torn
+// line, the batch or the group that it is of.
 func (s *Store) repair(f *os.File, d *day) ([]extent, error) {
+	written, err := s.replay(d, math.MaxInt64)
+	if err != nil {
+		return nil, err
+	}
 	end, size, err := tornTail(f)
 	if err != nil {
 		return nil, err
 	}
+	end = min(end, written)
 	path := s.own(d.name + ".batches")
 	extents, kept, torn, err := readJournal(path, end)
 	if err != nil {

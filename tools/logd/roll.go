@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"time"
 )
@@ -19,10 +20,26 @@ func (s *Store) today() (*day, error) {
 			name = nextDay(last.name)
 		}
 	}
-	if err := s.closeFiles(); err != nil {
-		s.warn("%v", err)
+	if err := s.leaveDay(); err != nil {
+		return nil, err
 	}
 	return s.newDay(name)
+}
+
+// leaveDay syncs what only the write-ahead log holds for sure of the last day,
+// and closes its files.
+func (s *Store) leaveDay() error {
+	if !s.ahead {
+		return s.closeFiles()
+	}
+	d := s.lastDay()
+	if err := s.openFiles(d); err != nil {
+		return err
+	}
+	if err := errors.Join(s.settle(), s.closeFiles()); err != nil {
+		return fmt.Errorf("%s: %w", d.path, err)
+	}
+	return nil
 }
 
 func (s *Store) lastDay() *day {
@@ -41,7 +58,7 @@ func nextDay(name string) string {
 
 func (s *Store) newDay(name string) (*day, error) {
 	d := &day{name: name, path: filepath.Join(s.dir, name+plainExt), open: newBlock(0)}
-	file, err := s.disk.Append(d.path)
+	file, err := s.disk.Open(d.path)
 	if err != nil {
 		return nil, err
 	}
@@ -61,11 +78,14 @@ func (s *Store) newDay(name string) (*day, error) {
 	return d, nil
 }
 
-// openFiles opens the day's file and its journal if they are not, each cut to
-// what is known to be on disk.
+// openFiles opens the day's file, its journal and the write-ahead log if they
+// are not, the first two as they were acknowledged.
 func (s *Store) openFiles(d *day) error {
 	if s.file != nil {
 		return nil
+	}
+	if _, err := s.replay(d, d.size); err != nil {
+		return fmt.Errorf("%s: %w", d.path, err)
 	}
 	journal, err := s.openAt(s.own(d.name+".batches"), s.journalSize)
 	if err != nil {
@@ -75,15 +95,20 @@ func (s *Store) openFiles(d *day) error {
 	if err != nil {
 		return errors.Join(err, journal.Close())
 	}
-	if err := syncDir(filepath.Join(s.dir, ownDir)); err != nil {
+	wal, err := createWAL(s.disk, s.own("wal"))
+	if err != nil {
 		return errors.Join(err, journal.Close(), file.Close())
 	}
-	s.file, s.journal = file, journal
+	if err := syncDir(filepath.Join(s.dir, ownDir)); err != nil {
+		return errors.Join(err, journal.Close(), file.Close(), wal.Close())
+	}
+	s.file, s.journal, s.wal = file, journal, wal
+	s.ahead = false
 	return nil
 }
 
-func (s *Store) openAt(path string, size int64) (appendFile, error) {
-	f, err := s.disk.Append(path)
+func (s *Store) openAt(path string, size int64) (diskFile, error) {
+	f, err := s.disk.Open(path)
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +126,17 @@ func (s *Store) closeFiles() error {
 	if s.file == nil {
 		return nil
 	}
-	err := errors.Join(s.file.Close(), s.journal.Close())
-	s.file, s.journal = nil, nil
+	err := errors.Join(s.file.Close(), s.journal.Close(), s.wal.Close())
+	s.file, s.journal, s.wal = nil, nil, nil
+	return err
+}
+
+// removeWAL ends a log whose files hold all of it, so that they may be changed
+// by hand until the next start.
+func (s *Store) removeWAL() error {
+	err := os.Remove(s.own("wal"))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
 	return err
 }

@@ -59,9 +59,11 @@ type Store struct {
 
 	// The writer's own.
 	seen    *seenIDs
-	file    appendFile // nil after a failure, until it could be opened again
-	journal appendFile
-	// The journal's length, all of it synced. The day file's is in its day.
+	file    diskFile // nil after a failure, as the next two, until it could be opened again
+	journal diskFile
+	wal     *wal
+	ahead   bool // the write-ahead log holds what these may not hold on disk
+	// The journal's length, of acknowledged ids. The day file's is in its day.
 	journalSize int64
 	lines, ids  []byte // reused
 }
@@ -120,13 +122,16 @@ func (s *Store) Close(ctx context.Context) error {
 	case <-ctx.Done():
 		return nil // what it left unfinished is begun anew at the next start
 	}
+	errs := []error{s.leaveDay()}
+	if errs[0] == nil {
+		errs = append(errs, s.removeWAL())
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var errs []error
 	for _, d := range s.days {
 		errs = append(errs, d.index.close())
 	}
-	return errors.Join(append(errs, s.closeFiles(), s.lock.Close())...)
+	return errors.Join(append(errs, s.lock.Close())...)
 }
 
 // run is the one writer: it takes what is queued, writes and syncs it once,
@@ -179,9 +184,9 @@ func (s *Store) commit(group []*batch) {
 	}
 }
 
-// store writes the group's new batches. After an error both files are put back
-// to what is known to be on disk, by new descriptors: what a descriptor holds
-// after a failed sync is not known.
+// store writes the group's new batches. After an error the files are put back
+// to what was acknowledged, by new descriptors: what a descriptor holds after a
+// failed sync is not known.
 func (s *Store) store(group []*batch) error {
 	d, err := s.today()
 	if err != nil {
@@ -195,7 +200,7 @@ func (s *Store) store(group []*batch) error {
 		if err := s.room(len(s.lines) + len(s.ids)); err != nil {
 			return err
 		}
-		if err := s.write(); err != nil {
+		if err := s.write(newWALRecord(d.name, d.size, s.lines, s.journalSize, s.ids)); err != nil {
 			return s.undo(d, err)
 		}
 	}
@@ -251,27 +256,44 @@ func (s *Store) room(n int) error {
 	return nil
 }
 
-func (s *Store) write() error {
+// write makes what the group adds durable, and puts it where it belongs.
+func (s *Store) write(r walRecord) error {
 	start := time.Now()
-	if len(s.ids) > 0 {
-		if err := writeSynced(s.journal, s.ids); err != nil {
-			return fmt.Errorf("its journal: %w", err)
+	err := s.wal.add(r)
+	if errors.Is(err, errWALFull) {
+		if err = s.settle(); err == nil {
+			err = s.wal.add(r)
 		}
 	}
-	if err := writeSynced(s.file, s.lines); err != nil {
+	if err != nil {
 		return err
+	}
+	s.ahead = true
+	if _, err := s.journal.WriteAt(s.ids, r.idsAt); err != nil {
+		return fmt.Errorf("its journal: %w", err)
+	}
+	if _, err := s.file.WriteAt(s.lines, r.at); err != nil {
+		return err
+	}
+	if r.lines == nil {
+		if err := s.file.Datasync(); err != nil {
+			return fmt.Errorf("fdatasync: %w", err)
+		}
 	}
 	s.stats.sync.observe(time.Since(start))
 	return nil
 }
 
-func writeSynced(f appendFile, p []byte) error {
-	if _, err := f.Write(p); err != nil {
-		return err
+// settle syncs all where it belongs, so that the write-ahead log begins anew.
+func (s *Store) settle() error {
+	if err := s.journal.Datasync(); err != nil {
+		return fmt.Errorf("its journal: fdatasync: %w", err)
 	}
-	if err := f.Datasync(); err != nil {
+	if err := s.file.Datasync(); err != nil {
 		return fmt.Errorf("fdatasync: %w", err)
 	}
+	s.wal.restart()
+	s.ahead = false
 	return nil
 }
 
