@@ -5,15 +5,19 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"strconv"
 	"syscall"
 	"time"
 
 	"winnow/tools/internal/cli"
+
+	"golang.org/x/sys/unix"
 )
 
 const summary = `
@@ -47,7 +51,38 @@ func main() {
 	// The writer's thread is in the kernel most of the time, and Go is slow to
 	// give its processor to others.
 	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
+	if err := scheduleAsBatch(); err != nil {
+		fmt.Fprintf(os.Stderr, "logd: %v\n", err) // slower, no more
+	}
 	cli.Main("logd", run)
+}
+
+// scheduleAsBatch tells the kernel that logd's threads need not run the moment
+// that they can: a request does not interrupt who sent it, and when logd gets
+// to it there are more of them to be stored at once.
+func scheduleAsBatch() error {
+	threads, err := os.ReadDir("/proc/self/task") // later ones do as the one that starts them
+	if err != nil {
+		return err
+	}
+	for _, thread := range threads {
+		tid, err := strconv.Atoi(thread.Name())
+		if err != nil {
+			return err
+		}
+		attr, err := unix.SchedGetAttr(tid, 0)
+		if err != nil {
+			return fmt.Errorf("sched_getattr: %w", err)
+		}
+		if attr.Policy != unix.SCHED_NORMAL {
+			continue // somebody chose it
+		}
+		attr.Policy = unix.SCHED_BATCH
+		if err := unix.SchedSetAttr(tid, attr, 0); err != nil {
+			return fmt.Errorf("sched_setattr: %w", err)
+		}
+	}
+	return nil
 }
 
 func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writer) error {
