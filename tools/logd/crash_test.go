@@ -11,11 +11,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // process is a logd of its own, to be killed.
@@ -56,6 +59,21 @@ func freeAddr(t *testing.T) string {
 	}
 	defer l.Close()
 	return l.Addr().String()
+}
+
+func TestItsThreadsAreScheduledAsBatch(t *testing.T) {
+	p := startProcess(t, t.TempDir(), freeAddr(t))
+	defer p.kill()
+	threads, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", p.Process.Pid))
+	if err != nil || len(threads) == 0 {
+		t.Fatal(threads, err)
+	}
+	for _, thread := range threads {
+		tid, _ := strconv.Atoi(thread.Name())
+		if attr, err := unix.SchedGetAttr(tid, 0); err != nil || attr.Policy != unix.SCHED_BATCH {
+			t.Errorf("thread %d of %d: %+v, %v; said %s", tid, len(threads), attr, err, p.said.String())
+		}
+	}
 }
 
 // resender posts batches, each until it is acknowledged.
