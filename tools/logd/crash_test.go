@@ -233,10 +233,16 @@ func TestCutAnywhereInTheLastTwoRecords(t *testing.T) {
 
 func writeLog(t *testing.T, dir, text, journal string) {
 	t.Helper()
-	if err := os.Mkdir(filepath.Join(dir, ownDir), 0o755); err != nil {
+	writeFiles(t, dir, map[string]string{"2026-11-21.jsonl": text, ownDir + "/2026-11-21.batches": journal})
+}
+
+// writeFiles writes files, by name, into a log's directory.
+func writeFiles(t *testing.T, dir string, files map[string]string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Join(dir, ownDir), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for name, text := range map[string]string{"2026-11-21.jsonl": text, ownDir + "/2026-11-21.batches": journal} {
+	for name, text := range files {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"time"
 )
@@ -95,7 +94,7 @@ func (s *Store) openFiles(d *day) error {
 	if err != nil {
 		return errors.Join(err, journal.Close())
 	}
-	wal, err := createWAL(s.disk, s.own("wal"))
+	wal, err := createWAL(s.disk, s.own(walName))
 	if err != nil {
 		return errors.Join(err, journal.Close(), file.Close())
 	}
@@ -128,15 +127,5 @@ func (s *Store) closeFiles() error {
 	}
 	err := errors.Join(s.file.Close(), s.journal.Close(), s.wal.Close())
 	s.file, s.journal, s.wal = nil, nil, nil
-	return err
-}
-
-// removeWAL ends a log whose files hold all of it, so that they may be changed
-// by hand until the next start.
-func (s *Store) removeWAL() error {
-	err := os.Remove(s.own("wal"))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
 	return err
 }

@@ -122,10 +122,11 @@ func (s *Store) Close(ctx context.Context) error {
 	case <-ctx.Done():
 		return nil // what it left unfinished is begun anew at the next start
 	}
-	errs := []error{s.leaveDay()}
-	if errs[0] == nil {
-		errs = append(errs, s.removeWAL())
+	err := s.leaveDay()
+	if err == nil {
+		err = s.removeWAL()
 	}
+	errs := []error{err}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, d := range s.days {

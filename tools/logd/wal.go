@@ -18,6 +18,7 @@ import (
 // a crash they are written again. Of a large group the log holds the ids and a
 // checksum, and the day file is synced at once.
 const (
+	walName  = "wal"
 	walSize  = 1 << 20
 	walBlock = 4 << 10  // a record has blocks of its own: one torn write cannot harm another
 	walGroup = 64 << 10 // a larger group is not written twice
@@ -60,17 +61,14 @@ func wholeBlocks(n int) int { return (n + walBlock - 1) / walBlock * walBlock }
 // parseWALRecord reads the record that text begins with. taken is how many
 // bytes it is, 0 where there is none.
 func parseWALRecord(text []byte, before uint32) (r walRecord, taken int, sum uint32) {
-	head, rest, found := bytes.Cut(text[:min(len(text), walBlock)], []byte{'\n'})
-	if !found {
-		return walRecord{}, 0, 0
-	}
-	rest = text[len(head)+1:]
+	head := bytes.IndexByte(text[:min(len(text), walBlock)], '\n') + 1
+	rest := text[head:]
 	var lines, ids int
-	_, err := fmt.Sscanf(string(head), "%08x %s %d %d %08x %d %d %d", &sum, &r.day, &r.at, &r.size, &r.linesSum, &lines, &r.idsAt, &ids)
+	_, err := fmt.Sscanf(string(text[:head]), "%08x %s %d %d %08x %d %d %d\n", &sum, &r.day, &r.at, &r.size, &r.linesSum, &lines, &r.idsAt, &ids)
 	if err != nil || min(r.at, r.size, r.idsAt) < 0 || min(lines, ids) < 0 || max(lines, ids) > len(rest) || lines+ids > len(rest) {
 		return walRecord{}, 0, 0
 	}
-	taken = len(head) + 1 + lines + ids
+	taken = head + lines + ids
 	if sum != crc32.Update(before, castagnoli, text[8:taken]) {
 		return walRecord{}, 0, 0
 	}
@@ -139,6 +137,16 @@ func (w *wal) add(r walRecord) error {
 // restart has the next record overwrite the first: all are where they belong.
 func (w *wal) restart() { w.end, w.sum = 0, 0 }
 
+// removeWAL ends a log whose files hold all of it, so that they may be changed
+// by hand until the next start.
+func (s *Store) removeWAL() error {
+	err := os.Remove(s.own(walName))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
 // replay writes to d's files what the write-ahead log holds of it, as far as
 // it ends within size, and syncs them. Most or all of it is there already; it
 // is the same. end is where a large group begins that was being written when
@@ -181,8 +189,10 @@ func (r walRecord) isIn(file io.ReaderAt) bool {
 	return err == nil && n == r.size && sum.Sum32() == r.linesSum
 }
 
+// readWAL reads the records of d that end within size. Where its file is too
+// short for them the log is set aside.
 func (s *Store) readWAL(d *day, size int64) ([]walRecord, error) {
-	text, err := os.ReadFile(s.own("wal"))
+	text, err := os.ReadFile(s.own(walName))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	}
@@ -201,9 +211,9 @@ func (s *Store) readWAL(d *day, size int64) ([]walRecord, error) {
 	have := info.Size()
 	for _, r := range records {
 		if have < r.at { // somebody cut it: what the log does not hold was synced
-			aside := s.own("wal" + quarantineExt)
+			aside := s.own(walName + quarantineExt)
 			s.warn("%s has %d bytes, but had %d when logd went; its last lines are now in %s", d.path, info.Size(), r.at, aside)
-			return nil, os.Rename(s.own("wal"), aside)
+			return nil, os.Rename(s.own(walName), aside)
 		}
 		have = max(have, r.at+int64(len(r.lines)))
 	}

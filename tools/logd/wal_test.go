@@ -21,7 +21,7 @@ type powerDisk struct {
 	realDisk
 	mu    sync.Mutex
 	left  int                   // writes and syncs until the power is cut
-	files map[string]*powerFile // by path, of those with writes that were not synced
+	files map[string]*powerFile // by path, all that were opened
 }
 
 var errDead = errors.New("the power is cut")
@@ -30,8 +30,8 @@ type powerFile struct {
 	diskFile
 	disk *powerDisk
 	path string
-	undo []oldBlock
-	size int64 // when it was synced
+	undo []oldBlock // since it was synced, as its length
+	size int64
 }
 
 // oldBlock is what a write replaced. The disk writes no more than this at once.
@@ -167,7 +167,7 @@ func TestPowerCut(t *testing.T) {
 		all.Wait()
 		s.Close(t.Context()) // says that the power is cut
 		disk.lose(t)
-		if text, _ := os.ReadFile(s.own("wal")); len(parseWAL(text)) > 0 {
+		if text, _ := os.ReadFile(s.own(walName)); len(parseWAL(text)) > 0 {
 			replayed++
 		}
 	}
@@ -212,7 +212,7 @@ func crashed(t *testing.T, lines []string) (dir string, files map[string]string)
 		}
 	}
 	files = make(map[string]string)
-	for _, name := range []string{"2026-11-21.jsonl", ownDir + "/2026-11-21.batches", ownDir + "/wal"} {
+	for _, name := range []string{"2026-11-21.jsonl", ownDir + "/2026-11-21.batches", ownDir + "/" + walName} {
 		text, err := os.ReadFile(filepath.Join(dir, name))
 		if err != nil {
 			t.Fatal(err)
@@ -232,14 +232,7 @@ var crashLines = []string{`{"n":1,"a":"first"}` + "\n", `{"n":2,"s":"w\u0065b"}`
 func reopen(t *testing.T, files map[string]string) (before, after string, said *messages) {
 	t.Helper()
 	dir := t.TempDir()
-	if err := os.Mkdir(filepath.Join(dir, ownDir), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	for name, text := range files {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
+	writeFiles(t, dir, files)
 	said = new(messages)
 	s, err := openStore(storeOptions{dir: dir}, realDisk{}, newClock().now, said.warn)
 	if err != nil {
@@ -273,13 +266,13 @@ func TestWriteAheadLogMakesUpForWhatTheFilesLost(t *testing.T) {
 		files[name] = whole
 	}
 	// A record that was not wholly written was not acknowledged.
-	log := files[ownDir+"/wal"]
+	log := files[ownDir+"/"+walName]
 	files[day], files[journal] = "", ""
 	for cut := range 3 * walBlock {
 		if used := cut % walBlock; used > 200 && used < walBlock-10 {
 			continue // among the zeros
 		}
-		files[ownDir+"/wal"] = log[:cut] + strings.Repeat("\xff", walBlock)
+		files[ownDir+"/"+walName] = log[:cut] + strings.Repeat("\xff", walBlock)
 		before, after, _ := reopen(t, files)
 		if !strings.HasPrefix(want, before) || strings.Count(before, "\n") < cut/walBlock || after != want {
 			t.Fatalf("write-ahead log cut at %d: serves %q, then %q", cut, before, after)
@@ -299,11 +292,7 @@ func TestWriteAheadLogOfAnotherFileIsSetAside(t *testing.T) {
 
 func TestAStoppedLogMayBeEdited(t *testing.T) {
 	dir, _ := crashed(t, crashLines) // and stopped after its files were copied
-	for name, text := range map[string]string{"2026-11-21.jsonl": "{}\n", ownDir + "/2026-11-21.batches": ""} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
+	writeLog(t, dir, "{}\n", "")
 	l := startLog(t, dir)
 	if got := l.find(t, ""); got != "{}\n" {
 		t.Errorf("serves %q", got)
