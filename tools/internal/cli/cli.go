@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"os"
 	"strings"
 
@@ -20,6 +21,7 @@ type Run func(ctx context.Context, args []string, stdin io.Reader, stdout, stder
 
 // Main runs a tool as this process and exits: 0 done, 1 failed, 2 wrong usage.
 func Main(name string, run Run) {
+	log.SetOutput(io.Discard) // libraries have nothing to say here: what matters they return
 	err := run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 	os.Exit(report(name, err, os.Stderr))
 }
@@ -30,10 +32,10 @@ func report(name string, err error, stderr io.Writer) int {
 	case err == nil, errors.Is(err, pflag.ErrHelp):
 		return 0
 	case errors.As(err, &usage):
-		fmt.Fprintf(stderr, "%s: %v\n%s", name, err, usage.Help)
+		fmt.Fprintf(stderr, "%s: %s\n%s", name, Printable(err.Error()), usage.Help)
 		return 2
 	default:
-		fmt.Fprintf(stderr, "%s: %v\n", name, err)
+		fmt.Fprintf(stderr, "%s: %s\n", name, Printable(err.Error()))
 		return 1
 	}
 }
@@ -76,12 +78,28 @@ func (t *Tool) Parse(args []string, stdout io.Writer, operands int) error {
 		return err
 	}
 	if err != nil {
-		return &UsageError{err, t.hint()}
+		return &UsageError{inWords(err), t.hint()}
 	}
 	if t.NArg() > operands {
 		return t.Misused("unexpected argument: %q", t.Arg(operands))
 	}
 	return nil
+}
+
+// inWords tells of a value that a flag cannot take what it should be, where
+// the library tells which of Go's functions refused it.
+func inWords(err error) error {
+	var invalid *pflag.InvalidValueError
+	if !errors.As(err, &invalid) {
+		return err
+	}
+	flag, cause := invalid.GetFlag(), errors.Unwrap(invalid)
+	should := map[string]string{"int": "a whole number", "float64": "a number", "duration": "a time such as 10s or 1m30s",
+		"bool": "true or false"}[flag.Value.Type()]
+	if should == "" {
+		return fmt.Errorf("--%s: %w", flag.Name, cause)
+	}
+	return fmt.Errorf("--%s: not %s: %q", flag.Name, should, invalid.GetValue())
 }
 
 // Misused makes a UsageError.
@@ -108,7 +126,7 @@ func (t *Tool) help() string {
 
 // Warn prints a message: `tool: lowercase text: cause`.
 func (t *Tool) Warn(format string, a ...any) {
-	fmt.Fprintf(t.stderr, "%s: %s\n", t.name, fmt.Sprintf(format, a...))
+	fmt.Fprintf(t.stderr, "%s: %s\n", t.name, Printable(fmt.Sprintf(format, a...)))
 }
 
 // Complain prints an error that does not stop the tool but fails it in the

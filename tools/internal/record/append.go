@@ -25,6 +25,12 @@ func (c *Container) Append(line []byte) []byte {
 	l.percent("memory_percent", &c.MemoryPercent)
 	l.number("cpu_ns", c.CPUNS)
 	l.percent("cpu_percent", c.CPUPercent)
+	l.name("interval_ms")
+	if c.IntervalMS != nil {
+		l = strconv.AppendInt(l, *c.IntervalMS, 10)
+	} else {
+		l = append(l, "null"...)
+	}
 	return append(l, '}', '\n')
 }
 

@@ -19,11 +19,12 @@ func FuzzAppend(f *testing.F) {
 		}
 		head := Header{TypeContainer, time.Unix(0, at).UTC(), b, a}
 		var rate *float64
+		var span *int64
 		if n%2 == 0 {
-			rate = &x
+			rate, span = &x, &at
 		}
 		c := Container{Header: head, ID: a, PID: int(n >> 1), Process: b, Cmdline: a + b, Processes: int(n >> 2), MemoryKB: n,
-			RSSKB: n / 3, VSZKB: n / 5, MemoryPercent: x, CPUNS: n / 7, CPUPercent: rate}
+			RSSKB: n / 3, VSZKB: n / 5, MemoryPercent: x, CPUNS: n / 7, CPUPercent: rate, IntervalMS: span}
 		p := Process{Header: head, ID: b, PID: int(n >> 1), Name: a, State: b, Cmdline: b + a, VSZKB: n,
 			RSSKB: n / 3, MemoryPercent: x, CPUNS: n / 7, CPUPercent: rate}
 		for _, record := range []interface{ Append([]byte) []byte }{&c, &p} {

@@ -15,7 +15,7 @@ import (
 func (l *Line) Check() error {
 	kind := l.Type()
 	switch kind {
-	case TypeHost, TypeContainer, TypeProcess, TypeKill:
+	case TypeHost, TypeContainer, TypeProcess, TypeEnd, TypeKill:
 	default:
 		return nil
 	}
@@ -56,7 +56,7 @@ func checkMember(m *Member) error {
 	case "containers", "cpus", "interval_ms", "total_memory_kb", "free_memory_kb", "used_memory_kb",
 		"available_memory_kb", "cpu_pressure_percent", "memory_pressure_percent", "io_pressure_percent",
 		"pid", "processes", "memory_kb", "rss_kb", "vsz_kb", "memory_percent", "cpu_ns", "cpu_percent",
-		"rank", "took_ms":
+		"rank", "took_ms", "lines":
 		if m.Value.Type != gjson.Number || m.Value.Num < 0 || math.IsInf(m.Value.Num, 0) {
 			return fmt.Errorf("%q is not a number from 0 up", m.Name)
 		}

@@ -22,6 +22,8 @@ func TestCheck(t *testing.T) {
 		{"id too short", `{"type":"container","id":"` + id[1:] + `"}`, "without an id"},
 		{"id not hex", `{"type":"container","id":"g` + id[1:] + `"}`, "without an id"},
 		{"id is a path", `{"type":"container","id":"../` + id[3:] + `"}`, "without an id"},
+		{"end", `{"type":"end","lines":3}`, ""},
+		{"end, lines as a string", `{"type":"end","lines":"3"}`, `"lines" is not a number`},
 		{"number as a string", `{"type":"container","id":"` + id + `","memory_kb":"12"}`, `"memory_kb" is not a number`},
 		{"negative", `{"type":"host","containers":-1}`, `"containers" is not a number from 0 up`},
 		{"infinite", `{"type":"host","containers":1e999}`, `"containers" is not a number from 0 up`},

@@ -18,6 +18,7 @@ const (
 	TypeHost      = "host"
 	TypeContainer = "container"
 	TypeProcess   = "process"
+	TypeEnd       = "end"
 	TypeKill      = "kill"
 )
 
@@ -72,7 +73,7 @@ type Host struct {
 	Source     string `json:"source"`
 	Containers int    `json:"containers"`  // how many container lines follow
 	CPUs       int    `json:"cpus"`        // cores online
-	IntervalMS *int64 `json:"interval_ms"` // the span that each cpu_percent is taken over
+	IntervalMS *int64 `json:"interval_ms"` // the span of the rates of all that ran throughout
 
 	TotalMemoryKB     uint64 `json:"total_memory_kb"`
 	FreeMemoryKB      uint64 `json:"free_memory_kb"`
@@ -101,6 +102,7 @@ type Container struct {
 	MemoryPercent float64  `json:"memory_percent"` // memory_kb of the host's total
 	CPUNS         uint64   `json:"cpu_ns"`         // since it started, exited processes included
 	CPUPercent    *float64 `json:"cpu_percent"`    // 100 is one core; nil in a first sample
+	IntervalMS    *int64   `json:"interval_ms"`    // the span that cpu_percent is taken over; nil with it
 
 	// Added by namectr, from Docker.
 	Name    string            `json:"name,omitempty"`
@@ -129,6 +131,12 @@ type Process struct {
 	MemoryPercent float64  `json:"memory_percent"`
 	CPUNS         uint64   `json:"cpu_ns"`
 	CPUPercent    *float64 `json:"cpu_percent"`
+}
+
+// End is the last line of a snapshot, by which one that was cut short is known.
+type End struct {
+	Header
+	Lines int `json:"lines"` // how many host, container and process lines of the snapshot came before it
 }
 
 // Kill is what became of one verdict kill.

@@ -1,0 +1,62 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"time"
+)
+
+// lookEvery is how often a tool that waits looks for its --while file.
+const lookEvery = 200 * time.Millisecond
+
+// While is the flag --while: the tool may work as long as the file is there.
+// That is how `down` reaches a tool whose parents were killed.
+type While struct{ path string }
+
+// WhileFlag declares --while FILE.
+func (t *Tool) WhileFlag() *While {
+	w := &While{}
+	t.StringVar(&w.path, "while", "", "stop when this file is gone, and begin nothing more")
+	return w
+}
+
+// Check is nil while the file is there, or where none was named. A file that
+// cannot be looked at counts as gone.
+func (w *While) Check() error {
+	if w.path == "" {
+		return nil
+	}
+	if _, err := os.Lstat(w.path); err != nil {
+		return fmt.Errorf("told to stop by --while: %w", err)
+	}
+	return nil
+}
+
+// Context ends with ctx, or soon after the file is gone; its cause is then
+// what Check said.
+func (w *While) Context(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	if err := w.Check(); err != nil {
+		cancel(err)
+	}
+	if w.path != "" {
+		go w.watch(ctx, cancel)
+	}
+	return ctx, func() { cancel(context.Canceled) }
+}
+
+func (w *While) watch(ctx context.Context, cancel context.CancelCauseFunc) {
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			if err := w.Check(); err != nil {
+				cancel(err)
+			}
+		}
+	}
+}
