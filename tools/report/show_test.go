@@ -89,7 +89,7 @@ func TestShow(t *testing.T) {
 		{"cpu is cut", host("s", "") + container("s", 1, `,"cpu_percent":49.99`), []string{" 49.9 %"}, "50.0"},
 		{"exact figures stay", host("s", "") + container("s", 1, `,"cpu_percent":0.7,"memory_percent":8.3`), []string{" 0.7 %", " 8.3 %"}, ""},
 		{"in the order of the ranks", host("s", "") + container("s", 1, low(10, "ten")) + container("s", 2, low(2, "two")) + container("s", 3, low(1, "one")), []string{"low: 3", " one ", " two ", " ten ", "high: none"}, "judged"},
-		{"nobody is lost", host("s", "") + container("s", 1, `,"class":"medium","rank":1,"name":"a"`) + container("s", 2, `,"rank":1,"name":"b"`) + container("s", 3, `,"class":"high","rank":null,"name":"c"`), []string{"low: none", "high: none", "not judged: 3", " a ", " b ", " c "}, ""},
+		{"nobody is lost", host("s", "") + container("s", 1, `,"class":"medium","rank":1,"name":"a"`) + container("s", 2, `,"rank":1,"name":"b"`) + container("s", 3, `,"class":"high","rank":null,"name":"c"`) + container("s", 4, `,"class":"low","name":"d"`), []string{"low: none", "high: none", "not judged: 4", " a ", " b ", " c ", " d "}, ""},
 		{"a wrong type passes the line over", host("s", "") + container("s", 1, `,"name":"bad","memory_kb":"x"`) + container("s", 2, `,"name":"good"`), []string{"not judged: 1", " good "}, "bad"},
 		{"so does a container without an id", host("s", "") + `{"type":"container","name":"bad"}` + "\n", []string{"low: none\nhigh: none\nkilled: none"}, "bad"},
 		{"a host line with a wrong type", host("s", "") + host("t", `,"cpus":"two","source":"module"`) + container("t", 1, low(1, "one")), []string{"low: none", "vm  -  module, - cores", "low: 1"}, "two"},
@@ -97,7 +97,10 @@ func TestShow(t *testing.T) {
 		{"another host's containers", host("s", "") + `{"type":"container","host":"two","snapshot":"s","id":"` + filtertest.ID(1) + `"}` + "\n", []string{"killed: none\n\ntwo  -  -, ", "not judged: 1"}, ""},
 		{"containers that name no snapshot", host("s", "") + `{"type":"container","id":"` + filtertest.ID(1) + `"}` + "\n", []string{"vm  -", "not judged: 1"}, "\n\n-"},
 		{"what comes after the end", host("s", "") + `{"type":"end","host":"vm","snapshot":"s","lines":1}` + "\n" + kill("s", `,"result":"killed","name":"late"`), []string{"killed: 1 of 1\n  late "}, ""},
-		{"a kill of the snapshot before", host("s", "") + host("t", "") + kill("s", `,"result":"killed","name":"late"`), []string{"killed: none\n\nvm", "killed: 1 of 1\n  late "}, ""},
+		{"a kill of the snapshot before", host("s", "") + host("t", `,"source":"module"`) + kill("s", `,"result":"killed","name":"late"`), []string{"killed: none\n\nvm", "module", "killed: 1 of 1\n  late "}, "vm  -  -, - cores, - containers\nmemory: - total, - used, - free, - available\nlow: none\nhigh: none\nkilled: 1"},
+		{"a container does not tell of its host", container("s", 1, `,"time":"2026-11-21T23:46:13Z","source":"forged","cpus":8,"total_memory_kb":4096`), []string{"vm  -  -, - cores, - containers\nmemory: - total"}, "forged"},
+		{"numbers that are none", host("s", `,"cpus":-1,"containers":1e999,"total_memory_kb":-5,"used_memory_kb":-0.5`), []string{"vm  -  -, - cores, - containers\nmemory: - total, - used"}, ""},
+		{"an id of wide characters", host("s", "") + kill("s", `,"id":"世世世世世世世"`), []string{"  世世世世世世  -  "}, "世世世世世世世"},
 		{"dry", host("s", "") + kill("s", `,"result":"dry_run","name":"a","reason":"rank 3 of 3"`) + kill("s", `,"result":"dry_run","name":"b","reason":""`) + kill("s", `,"result":"stale","error":"old"`),
 			[]string{"killed: 0 of 3, 2 dry\n", "a  ", "dry run: would have been killed: rank 3 of 3\n", "b  ", "dry run: would have been killed\n", "old\n"}, ""},
 		{"a kill that failed", host("s", "") + kill("s", `,"result":"failed","reason":"the verdict's","error":"the cause","signal":"","took_ms":7`), []string{"killed: 0 of 1\n  -  -  failed    7 ms  the cause\n"}, "verdict's"},
@@ -176,6 +179,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 	for _, test := range []struct{ name, line string }{
 		{"containers", container("s", 1, `,"name":"web","cmdline":"`+strings.Repeat("x", 8000)+`"`)},
+		{"long texts", container("s", 1, `,"image":"`+strings.Repeat("x", 4000)+`","reason":"`+strings.Repeat("x", 4000)+`"`)},
 		{"kills", `{"type":"kill","id":"1","result":"killed","image":"` + strings.Repeat("x", 8000) + `"}` + "\n"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -25,7 +25,8 @@ type table struct {
 	rows    [][]string
 }
 
-// lines lays the table out for a screen of that width, or for none with 0.
+// lines lays the table out for a screen of that width, or for none with 0. On
+// one of a few columns only, they may still be too long.
 func (t *table) lines(width int) []string {
 	// Where every column of the screen counts, titles may be cut too.
 	tight := width > 0 && width < 30
@@ -51,11 +52,7 @@ func (t *table) lines(width int) []string {
 	}
 	lines := make([]string, 0, len(rows))
 	for _, row := range rows {
-		line := strings.TrimRight(indent+strings.Join(t.cells(row, widths), gap), " ")
-		if width > 0 {
-			line = cut(line, width)
-		}
-		lines = append(lines, line)
+		lines = append(lines, strings.TrimRight(indent+strings.Join(t.cells(row, widths), gap), " "))
 	}
 	return lines
 }

@@ -2,6 +2,8 @@ package main
 
 import (
 	"bufio"
+	"errors"
+	"io"
 	"math"
 	"strings"
 	"testing"
@@ -26,6 +28,25 @@ func TestPassText(t *testing.T) {
 		if out.String() != want {
 			t.Errorf("%.100q: got %.100q, want %.100q", in, out.String(), want)
 		}
+	}
+}
+
+// A line without an end is passed on in pieces, and not kept until there is one.
+func TestPassTextKeepsNoLongLine(t *testing.T) {
+	const most = 10 << 20
+	var out strings.Builder
+	read := 0
+	in := readerFunc(func(p []byte) (int, error) {
+		if out.Len() > 0 {
+			return 0, io.EOF
+		}
+		if read += len(p); read > most {
+			return 0, errors.New("too much is kept")
+		}
+		return copy(p, strings.Repeat("x", len(p))), nil
+	})
+	if err := passText(in, bufio.NewWriter(&out)); err != nil {
+		t.Error(err)
 	}
 }
 
