@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"winnow/tools/internal/filtertest"
 	"winnow/tools/internal/record"
@@ -62,6 +63,8 @@ func TestHostileInput(t *testing.T) {
 			for _, width := range []int{0, 1, 2, 7, 20, 40, 80, 1000} {
 				out := shown(t, in+"\n"+host("last", `,"cpus":7`), screen{width: width}, maxKept)
 				holdsTo(t, out, width)
+				coloured := shown(t, in, screen{width: width, colour: true}, maxKept)
+				holdsTo(t, ownColours.Replace(coloured), width)
 				if width == 0 && !strings.Contains(out, "vm  -  -, 7 cores, - containers\n") {
 					t.Errorf("lost the snapshot after it: %.500q", out)
 				}
@@ -69,6 +72,9 @@ func TestHostileInput(t *testing.T) {
 		})
 	}
 }
+
+// ownColours takes out what report may say to a terminal.
+var ownColours = strings.NewReplacer("\x1b[1m", "", "\x1b[1;31m", "", "\x1b[1;32m", "", "\x1b[1;33m", "", "\x1b[0m\n", "\n")
 
 func TestShow(t *testing.T) {
 	low := func(rank int, name string) string {
@@ -127,18 +133,21 @@ func TestShow(t *testing.T) {
 	}
 }
 
-// A snapshot is shown when the next one begins, not only at the end.
-func TestShownWhenTheNextBegins(t *testing.T) {
+// atOnce runs report and gives it text; it must say want while it waits for more.
+func atOnce(t *testing.T, text, want string, args ...string) {
 	in, feed := io.Pipe()
 	out, print := io.Pipe()
+	late := time.AfterFunc(time.Minute, func() { print.CloseWithError(errors.New("nothing comes out")) })
+	defer late.Stop()
 	done := make(chan error, 1)
 	go func() {
-		err := show(in, bufio.NewWriter(print), screen{}, maxKept)
-		done <- errors.Join(err, print.Close())
+		err := run(t.Context(), args, in, print, io.Discard)
+		print.Close()
+		done <- err
 	}()
-	go io.WriteString(feed, host("s", `,"source":"first"`)+host("t", ""))
-	line, err := bufio.NewReader(out).ReadString('\n') // hangs until the test's deadline where it waits for the end
-	if err != nil || !strings.Contains(line, "first") {
+	go io.WriteString(feed, text)
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil || !strings.Contains(line, want) {
 		t.Errorf("got %q, %v", line, err)
 	}
 	go io.Copy(io.Discard, out)
@@ -146,6 +155,15 @@ func TestShownWhenTheNextBegins(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
+}
+
+// A snapshot is shown when the next one begins, not only at the end.
+func TestShownWhenTheNextBegins(t *testing.T) {
+	atOnce(t, host("s", `,"source":"first"`)+host("t", ""), "first")
+}
+
+func TestTextComesOutAtOnce(t *testing.T) {
+	atOnce(t, "a line\nand part of", "a line\n", "--text")
 }
 
 // reading gives lines as they come, however many, without holding them.
