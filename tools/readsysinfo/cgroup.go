@@ -249,7 +249,7 @@ func appendPids(pids []int, r *reader, at dir) ([]int, error) {
 	for line := range bytes.FieldsSeq(text) {
 		pid, err := strconv.Atoi(string(line))
 		if err != nil {
-			return pids, fmt.Errorf("%s/cgroup.procs: %w", at.path, err)
+			return pids, fmt.Errorf("%s/cgroup.procs: not a process id: %q", at.path, cut(string(line), 32))
 		}
 		pids = append(pids, pid)
 	}

@@ -68,7 +68,7 @@ func TestLayouts(t *testing.T) {
 			tr.process(10, "web", "S", 1, 500, "/web\x00--port\x0080\x00")
 			tr.process(20, "other", "S", 1, 400, "other\x00")
 			test.build(tr)
-			path := tr.state(test.source, 10, state{Containers: map[string]counter{
+			path := tr.state(test.source, 10, counters{Containers: map[string]counter{
 				idA: {CPUNS: 1e9, PID: 10, StartNS: 5e9},
 			}})
 			s := tr.run("--state", path)
@@ -86,7 +86,7 @@ func TestLayouts(t *testing.T) {
 			pageKB := uint64(os.Getpagesize() / 1024)
 			if c.ID != idA || c.PID != 10 || c.Process != "web" || c.Cmdline != "/web --port 80" || c.Processes != 1 ||
 				c.MemoryKB != 6000 || c.RSSKB != 100*pageKB || c.VSZKB != 2000 || c.MemoryPercent != 0.6 ||
-				c.CPUNS != 3e9 || !near(c.CPUPercent, 20) {
+				c.CPUNS != 3e9 || !near(c.CPUPercent, c.IntervalMS, 20) {
 				t.Errorf("got %s", s.stdout)
 			}
 		})
@@ -106,7 +106,7 @@ func TestContainerOfManyProcesses(t *testing.T) {
 	tr.process(13, "tie", "S", 1, 500, "tie\x00")
 	tr.process(14, "dead", "Z", 1, 100, "")
 	tr.process(15, "leader gone", "Z", 3, 600, "")
-	s := tr.run("--processes", "--state", tr.state("cgroup2", 10, state{
+	s := tr.run("--processes", "--state", tr.state("cgroup2", 10, counters{
 		Processes: map[int]counter{12: {CPUNS: 5e8, PID: 12, StartNS: 5e9}, 13: {PID: 13, StartNS: 1}},
 	}))
 	if s.err != nil || s.stderr != "" || len(s.containers) != 1 {
@@ -127,7 +127,7 @@ func TestContainerOfManyProcesses(t *testing.T) {
 	if got := strings.Join(names, ","); got != "late,first,tie,leader gone" {
 		t.Errorf("processes %s", got)
 	}
-	if !near(s.processes[1].CPUPercent, 10) || s.processes[2].CPUPercent != nil {
+	if !near(s.processes[1].CPUPercent, s.host.IntervalMS, 10) || s.processes[2].CPUPercent != nil {
 		t.Errorf("rates: %s", s.stdout)
 	}
 }

@@ -145,7 +145,7 @@ func parseStat(text []byte) (p process, live bool, err error) {
 			p.state = string(text)
 		case utime, stime, threads, start, vsize, rss:
 			if numbers[field], err = strconv.ParseUint(string(text), 10, 64); err != nil {
-				return process{}, false, fmt.Errorf("field %d: %w", field, err)
+				return process{}, false, fmt.Errorf("field %d is not a whole number: %q", field, cut(string(text), 32))
 			}
 		}
 		if field++; field > rss {
