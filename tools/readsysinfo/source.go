@@ -141,7 +141,7 @@ func (s *source) base(ctx context.Context, kept state) (state, error) {
 		samples = []counters{newCounters(first)}
 	}
 	age := time.Duration(boottime() - samples[0].AtNS)
-	return state{s.bootID, s.key(), samples}, sleep(ctx, s.span-age)
+	return state{s.bootID, s.key(), samples}, sleep(ctx, s.span-max(age, 0))
 }
 
 // keep writes the samples that later runs need to path.
