@@ -514,11 +514,11 @@ func TestWhile(t *testing.T) {
 		{"is there", func(tr tree, remove func()) []string { return nil }, true},
 		{"gone at the start", func(tr tree, remove func()) []string {
 			remove()
-			return []string{"--span=10m"}
+			return []string{"--span=30s"}
 		}, false},
 		{"goes before the wait", func(tr tree, remove func()) []string {
 			tr.pipe("proc/meminfo", func() string { remove(); return meminfo })
-			return []string{"--span=10m"}
+			return []string{"--span=30s"}
 		}, false},
 		{"goes before it is printed", func(tr tree, remove func()) []string {
 			tr.pipe("document", func() string { remove(); return moduleDocument(documentAt, 3e9) })
@@ -559,7 +559,7 @@ func TestStoppedInTheWait(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	tr.pipe("proc/meminfo", func() string { cancel(); return "MemTotal: 1000 kB\nMemFree: 300 kB\n" })
 	var stdout, stderr bytes.Buffer
-	err := run(ctx, []string{"--proc-root", filepath.Join(tr.dir, "proc"), "--span=10m"}, nil, &stdout, &stderr)
+	err := run(ctx, []string{"--proc-root", filepath.Join(tr.dir, "proc"), "--span=30s"}, nil, &stdout, &stderr)
 	if !errors.Is(err, context.Canceled) || stdout.Len() > 0 {
 		t.Errorf("got %v and %q", err, &stdout)
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"maps"
 	"math"
@@ -9,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"winnow/tools/internal/record"
 )
@@ -126,7 +128,9 @@ func (tr tree) run(args ...string) snapshot {
 func capture(t *testing.T, args ...string) snapshot {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
-	err := run(t.Context(), append([]string{"--span=100ms"}, args...), strings.NewReader(""), &stdout, &stderr)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	err := run(ctx, append([]string{"--span=100ms"}, args...), strings.NewReader(""), &stdout, &stderr)
 	s := snapshot{stdout: stdout.String(), stderr: stderr.String(), err: err}
 	if stdout.Len() == 0 {
 		return s
