@@ -139,7 +139,13 @@ var engineFaults = map[string]struct {
 	says string
 	list http.HandlerFunc
 }{
-	"hangs": {"no answer from Docker within 1s", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }},
+	"hangs": {"no answer from Docker within 1s", func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-r.Context().Done():
+		case <-time.After(4 * time.Second): // for one that waits longer than it is told to
+			listed(container.Summary{ID: filtertest.ID(1), Names: []string{"/late"}})(w, r)
+		}
+	}},
 	"hangs half way": {"no answer from Docker within 1s", func(w http.ResponseWriter, r *http.Request) {
 		io.WriteString(w, halfAList)
 		w.(http.Flusher).Flush()
