@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"time"
 
@@ -32,6 +33,7 @@ type deliverer struct {
 
 	why  error // why the store cannot be had
 	kept int   // lines of this run that wait in the spool
+	late int   // those that did, and are delivered
 
 	lost    int // lines of this run that went nowhere
 	whyLost error
@@ -110,13 +112,12 @@ func (d *deliverer) end() {
 	if d.behind && (errors.Is(d.why, errBusy) || !time.Now().Before(d.retryAt)) {
 		d.sendSpool(d.poster.timeout)
 	}
+	var ours *fs.PathError // not the store is at fault, and it will not pass by itself
 	switch {
-	case d.behind && d.kept == 0:
-		d.t.Warn("%v; what was in %s waits for the next call", d.why, d.spool.dir)
-	case d.behind && d.kept == 1:
-		d.t.Warn("%v; 1 line of this call waits in %s for the next one", d.why, d.spool.dir)
+	case d.behind && errors.As(d.why, &ours):
+		d.t.Complain(d.waits())
 	case d.behind:
-		d.t.Warn("%v; %d lines of this call wait in %s for the next one", d.why, d.kept, d.spool.dir)
+		d.t.Warn("%v", d.waits())
 	}
 	switch {
 	case d.lost == 1:
@@ -124,6 +125,17 @@ func (d *deliverer) end() {
 	case d.lost > 0:
 		d.t.Complain(fmt.Errorf("%d lines were not delivered: %w", d.lost, d.whyLost))
 	}
+}
+
+// waits says what is left in the spool, and why.
+func (d *deliverer) waits() error {
+	switch d.kept {
+	case 0:
+		return fmt.Errorf("%w; what was in %s waits for the next call", d.why, d.spool.dir)
+	case 1:
+		return fmt.Errorf("%w; 1 line of this call waits in %s for the next one", d.why, d.spool.dir)
+	}
+	return fmt.Errorf("%w; %d lines of this call wait in %s for the next one", d.why, d.kept, d.spool.dir)
 }
 
 // deliver sees to it that b is on a disk when it returns, and returns the next
@@ -223,10 +235,10 @@ func (d *deliverer) sendSpool(patience time.Duration) {
 		d.failed(err)
 		return
 	}
-	if d.kept > 0 {
-		d.t.Warn("%s kept in %s: delivered", counted(d.kept), d.spool.dir)
+	if d.late > 0 {
+		d.t.Warn("%s kept in %s: delivered", counted(d.late), d.spool.dir)
 	}
-	d.behind, d.backoff, d.kept = false, 0, 0
+	d.behind, d.backoff, d.kept, d.late = false, 0, 0, 0
 }
 
 // sendKept delivers a batch of the spool. One whose lines the store does not
@@ -239,12 +251,17 @@ func (d *deliverer) sendKept(e entry) error {
 		return err
 	}
 	b := &batch{id: e.id, body: body}
+	own := 0
+	if d.ids.own(e.id) {
+		own = b.lines()
+	}
 	if err = d.send(b); errors.Is(err, errMiscounted) {
 		err = d.send(b)
 	}
 	var refused *refusedError
 	switch {
 	case err == nil:
+		d.kept, d.late = d.kept-own, d.late+own
 		return os.Remove(e.path)
 	case !errors.As(err, &refused) && !errors.Is(err, errMiscounted):
 		return err
@@ -253,10 +270,8 @@ func (d *deliverer) sendKept(e entry) error {
 	if failed != nil {
 		return failed
 	}
+	d.kept -= own
 	d.refused(e.id, path, err)
-	if d.ids.own(e.id) {
-		d.kept -= b.lines()
-	}
 	return nil
 }
 

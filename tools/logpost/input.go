@@ -22,7 +22,7 @@ type line struct {
 
 const (
 	maxQueued = record.MaxLine  // bytes of the lines that wait for the deliverer
-	maxStuck  = 5 * time.Second // that stdout may take nothing once logpost is to end
+	maxStuck  = 3 * time.Second // that stdout may take nothing once logpost is to end
 )
 
 // input passes the records of stdin on to stdout and then to the deliverer.

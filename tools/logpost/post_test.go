@@ -169,7 +169,7 @@ func writeFile(t *testing.T, path, text string) {
 func TestBatchesAreBounded(t *testing.T) {
 	store := newFakeStore(t)
 	var in strings.Builder
-	for n := range 40 {
+	for n := range 20 {
 		fmt.Fprintf(&in, `{"n":%d,"x":"%s"}`+"\n", n, strings.Repeat("x", 1000+(n*7919)%5*100_000))
 	}
 	fmt.Fprintf(&in, `{"x":"%s"}`+"\n%s", strings.Repeat("x", 2<<20), records(1, 2500))
@@ -184,7 +184,7 @@ func TestBatchesAreBounded(t *testing.T) {
 			t.Errorf("a batch has %d lines and %d bytes", lines, len(body))
 		}
 	}
-	if len(store.bodies) > 20 {
+	if len(store.bodies) > 12 {
 		t.Errorf("%d batches", len(store.bodies))
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"reflect"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -344,7 +346,7 @@ func TestBackoff(t *testing.T) {
 			t.Errorf("tries again in %v, want %v s; %+v", d.retryAt.Sub(after), want, d)
 		}
 	}
-	d.kept = 3
+	d.kept = 3 // which another run sent
 	d.sendSpool(glance)
 	if d.behind || d.backoff != 0 || d.kept != 0 {
 		t.Errorf("after a success: %+v", d)
@@ -370,5 +372,55 @@ func TestSpoolThatIsNone(t *testing.T) {
 		if err == nil || !strings.Contains(errs, file) || !strings.Contains(errs, "1 line was not delivered") {
 			t.Errorf("%v, said %q", err, errs)
 		}
+	}
+}
+
+// A spool that cannot be sent for a reason of its own is a failure each time.
+func TestSpoolThatCannotBeSent(t *testing.T) {
+	store := newFakeStore(t)
+	dir := t.TempDir()
+	writeFile(t, filepath.Join(dir, "000000000001_a.ndjson"), records(1, 1))
+	if err := os.Mkdir(filepath.Join(dir, "sending"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	_, errs, err := post(t, records(2, 1), "--to", store.URL, "--spool", dir)
+	if err == nil || !strings.Contains(errs, "sending: is a directory; 1 line of this call waits") {
+		t.Errorf("%v, said %q", err, errs)
+	}
+	if got := textOf(t, dir, waitingExt); got != records(1, 2) {
+		t.Errorf("keeps %q", got)
+	}
+}
+
+// What is said to wait is what still does, when only some could be sent.
+func TestStoreThatGoesAgain(t *testing.T) {
+	t.Parallel()
+	store := newFakeStore(t)
+	store.set(http.StatusServiceUnavailable)
+	var away atomic.Bool
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if len(store.got()) > 0 {
+			store.set(http.StatusServiceUnavailable)
+			away.Store(true)
+		}
+		store.ServeHTTP(w, r)
+	}))
+	defer front.Close()
+	r, w := io.Pipe()
+	dir := t.TempDir()
+	c := begin(t, t.Context(), r, "--to", front.URL, "--spool", dir)
+	io.WriteString(w, records(1, 2500))
+	until(t, "all are kept", func() bool { return len(files(t, dir, waitingExt)) == 3 })
+	store.set(0)
+	until(t, "one is sent, and one more is not", away.Load)
+	w.Close()
+	_, errs, err := c.end(t)
+	if err != nil || !strings.Contains(errs, "so it was told; 1500 lines of this call wait in ") || strings.Contains(errs, "delivered") {
+		t.Errorf("%v, said %q", err, errs)
+	}
+	store.set(0)
+	post(t, "", "--to", store.URL, "--spool", dir)
+	if want := split(records(1, 2500)); !reflect.DeepEqual(store.got(), want) {
+		t.Errorf("stored %d lines", len(store.got()))
 	}
 }
