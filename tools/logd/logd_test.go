@@ -334,6 +334,7 @@ func (l *testLog) answerTo(t *testing.T, request string) int {
 }
 
 func TestUsage(t *testing.T) {
+	nowhere := filepath.Join(t.TempDir(), "not", "there")
 	tests := []struct {
 		args  []string
 		usage bool // the call is wrong, not the world
@@ -349,9 +350,9 @@ func TestUsage(t *testing.T) {
 		{[]string{"--retain-bytes", "abc"}, true, `--retain-bytes: not a size such as 64MB: "abc"`},
 		{[]string{"--min-free", "-5"}, true, "--min-free: not a size"},
 		{[]string{"--compress=maybe"}, true, "--compress: not true or false"},
-		{[]string{"--dir", "/nowhere/at/all"}, false, "/nowhere/at/all"},
-		{[]string{"--token-file", "/nowhere/at/all"}, false, "/nowhere/at/all"},
-		{[]string{"--tls-cert", "/nowhere/at/all", "--tls-key", "/nowhere/at/all"}, false, "/nowhere/at/all"},
+		{[]string{"--dir", nowhere}, false, nowhere},
+		{[]string{"--token-file", nowhere}, false, nowhere},
+		{[]string{"--tls-cert", nowhere, "--tls-key", nowhere}, false, nowhere},
 		{[]string{"--listen", "127.0.0.1:99999"}, false, "99999"},
 	}
 	for _, test := range tests {

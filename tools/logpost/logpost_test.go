@@ -227,7 +227,8 @@ func TestNoInput(t *testing.T) {
 }
 
 func TestUsage(t *testing.T) {
-	to := func(url string) []string { return []string{"--to", url, "--spool", "/nowhere/at/all"} }
+	dir := filepath.Join(t.TempDir(), "spool")
+	to := func(url string) []string { return []string{"--to", url, "--spool", dir} }
 	good := func(args ...string) []string { return append([]string{"--to", "http://127.0.0.1:1"}, args...) }
 	tests := []struct {
 		args []string
@@ -272,6 +273,9 @@ func TestUsage(t *testing.T) {
 		if !errors.As(err, &usage) || !strings.HasPrefix(err.Error(), test.want) || out != "" {
 			t.Errorf("%q: %v, passed on %q", test.args, err, out)
 		}
+	}
+	if _, err := os.Stat(dir); err == nil {
+		t.Error("made a spool")
 	}
 }
 
