@@ -311,6 +311,10 @@ func TestGrace(t *testing.T) {
 		"removed by Docker": {10 * second, func(e *engine) { e.box(1).autoRemove = true }, nil, "10", 10 * second, "SIGKILL"},
 		"removed by Docker, early": {10 * second, func(e *engine) { e.box(1).autoRemove, e.box(1).stubborn = true, false }, nil,
 			"10", 0, "SIGTERM"},
+		"removed by Docker, in its grace": {10 * second, func(e *engine) {
+			e.box(1).autoRemove = true
+			e.onStop = func(b *box, _ *http.Request) *answer { time.Sleep(3 * second); e.exited(b, 143); return nil }
+		}, nil, "10", 3 * second, "SIGTERM"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
