@@ -52,23 +52,34 @@ func TestDryAndEnforced(t *testing.T) {
 	}
 	w.isDown()
 
+	// judged runs cycle until there is a kill line of the container, whose load
+	// is not known as soon as it has started.
+	judged := func(id string, args ...string) (said string) {
+		t.Helper()
+		before := w.kills()[id]
+		w.eventually("a verdict on a container", func() bool {
+			said = w.run(0, "cycle", args...)
+			return before != "" || w.kills()[id] != ""
+		})
+		return said
+	}
 	w.run(0, "up")
 	ours = w.managed(w.test(), false)
-	has("cycle", w.run(0, "cycle"), "--enforce or WINNOW_ENFORCE=1")
+	has("cycle", judged(ours), "--enforce or WINNOW_ENFORCE=1")
 	after("cycle", ours, false, "killed")
 	after("cycle", theirs, true, "dry_run")
-	w.run(0, "cycle", "--enforce")
+	judged(theirs, "--enforce")
 	after("cycle --enforce", theirs, false, "killed")
 
 	plain := w.settings
 	w.settings = append(w.settings, "WINNOW_ENFORCE=1")
 	theirs = w.managed("theirs=1", false)
-	w.run(0, "cycle")
+	judged(theirs)
 	after("WINNOW_ENFORCE=1 cycle", theirs, false, "killed")
 	w.run(0, "up")
 	w.settings = plain
 	theirs = w.managed("theirs=1", false)
-	w.run(0, "cycle")
+	judged(theirs)
 	after("cycle, after WINNOW_ENFORCE=1 up", theirs, false, "killed")
 	w.run(0, "down")
 	w.isDown()

@@ -91,6 +91,9 @@ func (w *world) clean() {
 		syscall.Kill(p, syscall.SIGKILL)
 	}
 	down := w.command("down")
+	if os.Getenv("DOCKER_HOST") == "" { // nor the one that down saved, which may be the test's
+		down.Env = append(down.Env, "DOCKER_HOST="+client.DefaultDockerHost)
+	}
 	if out, err := down.CombinedOutput(); err != nil {
 		w.t.Errorf("down: %v\n%s", err, out)
 	}
