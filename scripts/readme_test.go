@@ -302,10 +302,20 @@ func (w *winnow) begin() {
 	if err := os.MkdirAll(log, 0o755); err != nil {
 		w.t.Fatal(err)
 	}
-	zstd := exec.Command("zstd", "--quiet", "-o", filepath.Join(log, noon.Format(time.DateOnly)+".jsonl.zst"))
+	zstd := exec.Command("zstd", "--quiet", "--stdout")
 	zstd.Stdin = strings.NewReader(day.String())
-	if out, err := zstd.CombinedOutput(); err != nil {
-		w.t.Fatalf("zstd: %v: %s", err, out)
+	packed, err := zstd.Output()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	path := filepath.Join(log, noon.Format(time.DateOnly)+".jsonl.zst")
+	if err := os.WriteFile(path, packed, 0o644); err != nil {
+		w.t.Fatal(err)
+	}
+	if os.Geteuid() == 0 { // logd opens its days to write, as the user that up gives it
+		if err := os.Chown(path, 65532, 65532); err != nil {
+			w.t.Fatal(err)
+		}
 	}
 
 	few := []string{"WINNOW_SPAWN=3", "WINNOW_SPAWN_MAX=6"} // saved by up: the machine has other things to do
