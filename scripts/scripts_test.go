@@ -4,12 +4,10 @@ package scripts
 import (
 	"bytes"
 	"fmt"
-	"maps"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -117,28 +115,4 @@ func waitFor(ts *testscript.TestScript, neg bool, args []string) {
 		time.Sleep(200 * time.Millisecond)
 	}
 	ts.Fatalf("not within %d s: %s", seconds, strings.Join(args[1:], " "))
-}
-
-// Every setting is in the README with the default that it has.
-func TestSettingsAreInTheReadme(t *testing.T) {
-	settings := func(file, pattern string) map[string]string {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		found := map[string]string{}
-		for _, m := range regexp.MustCompile(pattern).FindAllStringSubmatch(string(text), -1) {
-			found[m[1]] = m[2]
-		}
-		if len(found) == 0 {
-			t.Fatalf("no settings in %s", file)
-		}
-		return found
-	}
-	here := settings("lib.sh", `\[(WINNOW_\w+)\]=(\S+)`)
-	there := settings("../README.md", "(?m)^\\| `(WINNOW_\\w+)` \\| `([^`]+)` \\|")
-	delete(there, "WINNOW_STATE") // its default is an expression
-	if !maps.Equal(here, there) {
-		t.Errorf("lib.sh   %v\nREADME   %v", here, there)
-	}
 }
