@@ -3,6 +3,7 @@ package scripts
 
 import (
 	"bytes"
+	"flag"
 	"fmt"
 	"maps"
 	"net"
@@ -22,7 +23,11 @@ import (
 const name = "winnow-test"
 
 func TestMain(m *testing.M) {
+	flag.Parse()
 	// The scripts run what is in bin/, so it must be of this tree.
+	if testing.Short() {
+		os.Exit(m.Run()) // without the tests that run them
+	}
 	if out, err := exec.Command("make", "-C", "..", "build").CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "make build: %v\n%s", err, out)
 		os.Exit(1)
@@ -31,6 +36,9 @@ func TestMain(m *testing.M) {
 }
 
 func TestScripts(t *testing.T) {
+	if testing.Short() {
+		t.Skip("left to make test: needs Docker")
+	}
 	if out, err := exec.Command("docker", "version").CombinedOutput(); err != nil {
 		t.Skipf("needs a Docker engine: %s", out)
 	}

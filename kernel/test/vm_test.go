@@ -52,6 +52,9 @@ func TestVM(t *testing.T) {
 // needs skips where a machine can't be built or run.
 func needs(t testing.TB) {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("left to make test: needs a virtual machine")
+	}
 	if os.Getenv("WINNOW_GUEST") != "" {
 		t.Skip("runs outside of the virtual machine")
 	}

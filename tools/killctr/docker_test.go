@@ -16,6 +16,7 @@ import (
 	"github.com/docker/docker/client"
 
 	"winnow/tools/internal/dockertest"
+	"winnow/tools/internal/full"
 	"winnow/tools/internal/record"
 )
 
@@ -307,6 +308,7 @@ type daemon struct {
 }
 
 func newDaemon(t *testing.T) *daemon {
+	full.Needs(t, "root")
 	if os.Getuid() != 0 {
 		t.Skip("needs root, for a dockerd of its own")
 	}

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -19,6 +18,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"winnow/tools/internal/full"
 )
 
 // process is a logd of its own, to be killed.
@@ -34,16 +35,14 @@ func startProcess(t *testing.T, dir, addr string) *process {
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
 	}
-	for begun := time.Now(); ; time.Sleep(time.Millisecond) {
+	eventually(t, "it listens", func() bool {
 		c, err := net.Dial("tcp", addr)
 		if err == nil {
 			c.Close()
-			return p
 		}
-		if time.Since(begun) > 20*time.Second {
-			t.Fatalf("does not listen: %v; said %s", err, p.said.String())
-		}
-	}
+		return err == nil
+	})
+	return p
 }
 
 func (p *process) kill() {
@@ -62,6 +61,7 @@ func freeAddr(t *testing.T) string {
 }
 
 func TestItsThreadsAreScheduledAsBatch(t *testing.T) {
+	t.Parallel()
 	p := startProcess(t, t.TempDir(), freeAddr(t))
 	defer p.kill()
 	threads, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", p.Process.Pid))
@@ -131,6 +131,7 @@ func (r *resender) until(stop <-chan struct{}) {
 const killRounds = 200
 
 func TestKilledAtAnyMomentItLosesAndDoublesNothing(t *testing.T) {
+	t.Parallel()
 	dir, addr := t.TempDir(), freeAddr(t)
 	writers := make([]*resender, 32)
 	for i := range writers {
@@ -140,6 +141,7 @@ func TestKilledAtAnyMomentItLosesAndDoublesNothing(t *testing.T) {
 	if testing.Short() {
 		rounds = 20
 	}
+	random := newRandom(t)
 	quarantined := 0
 	for range rounds {
 		p := startProcess(t, dir, addr)
@@ -148,7 +150,7 @@ func TestKilledAtAnyMomentItLosesAndDoublesNothing(t *testing.T) {
 		for _, w := range writers {
 			all.Go(func() { w.until(stop) })
 		}
-		time.Sleep(time.Duration(rand.IntN(40_000)) * time.Microsecond)
+		time.Sleep(time.Duration(random.IntN(40_000)) * time.Microsecond)
 		p.kill()
 		close(stop)
 		all.Wait()
@@ -206,6 +208,7 @@ func checkWritten(t *testing.T, dir string, writers []*resender) {
 }
 
 func TestCutAnywhereInTheLastTwoRecords(t *testing.T) {
+	t.Parallel()
 	lines := []string{`{"n":1,"a":"first"}` + "\n", `{"n":2,"s":"w\u0065b"}` + "\n", `{"n":3,"x":[1,{"y":null}]}` + "\n"}
 	for _, ids := range []bool{false, true} {
 		tails := []string{""}
@@ -214,7 +217,7 @@ func TestCutAnywhereInTheLastTwoRecords(t *testing.T) {
 		}
 		for _, tail := range tails {
 			whole := strings.Join(lines, "")
-			for cut := len(lines[0]); cut <= len(whole); cut++ {
+			for cut := len(lines[0]); cut <= len(whole); cut += min(stride(), 7) {
 				dir := t.TempDir()
 				journal := ""
 				if ids {
@@ -367,6 +370,7 @@ func (f *faultyFile) Datasync() error {
 }
 
 func TestDiskFaults(t *testing.T) {
+	t.Parallel()
 	const small, large = 100, walGroup // large enough to go round the write-ahead log
 	tests := []struct {
 		name, op, file string
@@ -429,6 +433,7 @@ func TestDiskFaults(t *testing.T) {
 }
 
 func TestDiskThatNeverRecovers(t *testing.T) {
+	t.Parallel()
 	disk := new(faultyDisk)
 	l := startLog(t, t.TempDir(), func(s *server) { s.disk = disk })
 	l.mustPost(t, "", `{"n":1}`)
@@ -450,8 +455,10 @@ func TestDiskThatNeverRecovers(t *testing.T) {
 }
 
 func TestFullDisk(t *testing.T) {
+	t.Parallel()
 	for _, minFree := range []int{0, 256 << 10} {
 		t.Run(fmt.Sprint(minFree), func(t *testing.T) {
+			full.Needs(t, "root")
 			dir := t.TempDir()
 			if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=2m"); err != nil {
 				t.Skipf("mounting a small tmpfs needs root: %v", err)

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"math"
 	"os"
 	"path/filepath"
+	"reflect"
+	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"winnow/tools/internal/record"
 
@@ -60,11 +62,18 @@ func FuzzOpen(f *testing.F) {
 		}
 		defer s.Close(t.Context())
 		before := readAll(t, s)
-		if err := s.Append(newBatch("new", `{"n":3}`)); err != nil {
-			t.Fatal(err)
-		}
-		if got := readAll(t, s); got != before+"{\"n\":3}\n" && got != before {
-			t.Fatalf("had %q, has %q", before, got)
+		want := before + "{\"n\":3}\n"
+		for range 2 {
+			b := newBatch("a-batch-that-is-new", `{"n":3}`)
+			if bytes.Contains(journal, []byte(b.id)) {
+				return
+			}
+			if err := s.Append(b); err != nil {
+				t.Fatal(err)
+			}
+			if got := readAll(t, s); got != want {
+				t.Fatalf("had %q, has %q", before, got)
+			}
 		}
 	})
 }
@@ -77,9 +86,28 @@ func FuzzFilter(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		var args fasthttp.Args
 		args.Parse(text)
-		q, err := parseFilter(&args, time.Now())
-		if err == nil && (q.limit < 0 || q.follow && q.newestFirst) {
-			t.Fatalf("%q gives %+v", text, q)
+		q, err := parseFilter(&args, noon)
+		if err != nil {
+			return
+		}
+		// What was asked for is in the filter, and nothing else is.
+		at := func(name string, otherwise int64) int64 {
+			if !args.Has(name) {
+				return otherwise
+			}
+			when, _ := parseWhen(string(args.Peek(name)), noon)
+			return when
+		}
+		want := filter{since: at("since", math.MinInt64), until: at("until", math.MaxInt64), newestFirst: string(args.Peek("order")) == "desc"}
+		want.limit, _ = strconv.Atoi(string(args.Peek("limit")))
+		want.follow, _ = strconv.ParseBool(string(args.Peek("follow")))
+		for _, name := range filterNames {
+			if args.Has(name) {
+				want.equal = append(want.equal, member{name, string(args.Peek(name))})
+			}
+		}
+		if !reflect.DeepEqual(*q, want) || args.Has("limit") && q.limit < 1 || q.follow && (q.newestFirst || q.until != math.MaxInt64) {
+			t.Fatalf("%q gives %+v, want %+v", text, *q, want)
 		}
 	})
 }

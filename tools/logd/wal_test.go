@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -20,6 +22,7 @@ import (
 type powerDisk struct {
 	realDisk
 	mu    sync.Mutex
+	rand  *rand.Rand            // its user calls it from one goroutine
 	left  int                   // writes and syncs until the power is cut
 	files map[string]*powerFile // by path, all that were opened
 }
@@ -107,10 +110,19 @@ func (f *powerFile) Truncate(size int64) error {
 	return f.diskFile.Truncate(size)
 }
 
+// stride leaves most of very many cuts to `make test`.
+func stride() int {
+	if testing.Short() {
+		return 17
+	}
+	return 1
+}
+
 // lose takes back some of what was not synced when the power was cut.
 func (d *powerDisk) lose(t *testing.T) {
-	for path, f := range d.files {
-		all := rand.IntN(3) // 0: nothing of it is lost, 1: all, 2: some
+	for _, path := range slices.Sorted(maps.Keys(d.files)) { // as the seed says
+		f := d.files[path]
+		all := d.rand.IntN(3) // 0: nothing of it is lost, 1: all, 2: some
 		now, err := os.OpenFile(path, os.O_RDWR, 0)
 		if errors.Is(err, os.ErrNotExist) { // it held nothing that the others do not
 			continue
@@ -119,12 +131,12 @@ func (d *powerDisk) lose(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i := len(f.undo) - 1; i >= 0; i-- {
-			if all == 1 || all == 2 && rand.IntN(2) == 0 {
+			if all == 1 || all == 2 && d.rand.IntN(2) == 0 {
 				now.WriteAt(f.undo[i].text, f.undo[i].at)
 			}
 		}
 		if size, _ := fileSize(path); len(f.undo) > 0 && all > 0 && size > f.size {
-			now.Truncate(f.size + rand.Int64N(size-f.size+1))
+			now.Truncate(f.size + d.rand.Int64N(size-f.size+1))
 		}
 		now.Close()
 	}
@@ -133,6 +145,7 @@ func (d *powerDisk) lose(t *testing.T) {
 // TestPowerCut cuts the power while batches are stored, small and large ones.
 // Each that was acknowledged is there once; each that is sent again is too.
 func TestPowerCut(t *testing.T) {
+	t.Parallel()
 	const writers = 4
 	rounds := 100
 	if testing.Short() {
@@ -144,9 +157,10 @@ func TestPowerCut(t *testing.T) {
 		line := fmt.Sprintf(`{"w":%d,"n":%d,"x":"%s"}`+"\n", w, n, strings.Repeat("x", (w*7919+n*104729)%1500))
 		return strings.Repeat(line, []int{1, 150, 1, 40, 1, 40, 1}[n%7]) // two fill the write-ahead log, one is too large for it
 	}
+	random := newRandom(t)
 	replayed := 0
 	for round := range rounds {
-		disk := &powerDisk{left: 1 + rand.IntN(400), files: make(map[string]*powerFile)}
+		disk := &powerDisk{rand: random, left: 1 + random.IntN(400), files: make(map[string]*powerFile)}
 		said := new(messages)
 		s, err := openStore(storeOptions{dir: dir}, disk, newClock().now, said.warn)
 		if errors.Is(err, errDead) { // while it put right what the last cut left
@@ -249,12 +263,13 @@ func reopen(t *testing.T, files map[string]string) (before, after string, said *
 }
 
 func TestWriteAheadLogMakesUpForWhatTheFilesLost(t *testing.T) {
+	t.Parallel()
 	_, files := crashed(t, crashLines)
 	want := strings.Join(crashLines, "")
 	day, journal := "2026-11-21.jsonl", ownDir+"/2026-11-21.batches"
 	for _, name := range []string{day, journal} {
 		whole := files[name]
-		for cut := range len(whole) + 1 {
+		for cut := 0; cut <= len(whole); cut += stride() {
 			for _, rest := range []string{"", strings.Repeat("\x00", len(whole)-cut)} {
 				files[name] = whole[:cut] + rest
 				before, after, said := reopen(t, files)
@@ -268,7 +283,7 @@ func TestWriteAheadLogMakesUpForWhatTheFilesLost(t *testing.T) {
 	// A record that was not wholly written was not acknowledged.
 	log := files[ownDir+"/"+walName]
 	files[day], files[journal] = "", ""
-	for cut := range 3 * walBlock {
+	for cut := 0; cut < 3*walBlock; cut += stride() {
 		if used := cut % walBlock; used > 200 && used < walBlock-10 {
 			continue // among the zeros
 		}
@@ -281,6 +296,7 @@ func TestWriteAheadLogMakesUpForWhatTheFilesLost(t *testing.T) {
 }
 
 func TestWriteAheadLogOfAnotherFileIsSetAside(t *testing.T) {
+	t.Parallel()
 	large := `{"long":"` + strings.Repeat("x", walGroup) + `"}` + "\n" // goes round the write-ahead log
 	_, files := crashed(t, []string{large, crashLines[0]})
 	files["2026-11-21.jsonl"], files[ownDir+"/2026-11-21.batches"] = "{}\n", ""
@@ -291,6 +307,7 @@ func TestWriteAheadLogOfAnotherFileIsSetAside(t *testing.T) {
 }
 
 func TestAStoppedLogMayBeEdited(t *testing.T) {
+	t.Parallel()
 	dir, _ := crashed(t, crashLines) // and stopped after its files were copied
 	writeLog(t, dir, "{}\n", "")
 	l := startLog(t, dir)
@@ -302,6 +319,7 @@ func TestAStoppedLogMayBeEdited(t *testing.T) {
 // TestDayIsSyncedBeforeTheNext has the disk fail at the end of a day, whose
 // last lines only the write-ahead log holds for sure.
 func TestDayIsSyncedBeforeTheNext(t *testing.T) {
+	t.Parallel()
 	for _, name := range []string{plainExt, ".batches"} {
 		t.Run(name, func(t *testing.T) { testDayIsSyncedBeforeTheNext(t, name) })
 	}

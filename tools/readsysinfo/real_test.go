@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"winnow/tools/internal/full"
 	"winnow/tools/internal/record"
 )
 
@@ -28,6 +29,7 @@ type ground struct {
 
 func newGround(tb testing.TB) ground {
 	tb.Helper()
+	full.Needs(tb, "root")
 	proc, err := openDir("/proc")
 	if err != nil {
 		tb.Fatal(err)

@@ -25,12 +25,15 @@ import (
 	"github.com/docker/docker/api/types/build"
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/client"
+
+	"winnow/tools/internal/full"
 )
 
 // Client connects to the engine that the environment names. Where none
 // answers, the test is skipped.
 func Client(t testing.TB) *client.Client {
 	t.Helper()
+	full.Needs(t, "Docker")
 	docker, err := client.NewClientWithOpts(client.FromEnv, client.WithAPIVersionNegotiation())
 	if err != nil {
 		t.Fatal(err)
