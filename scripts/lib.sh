@@ -1,74 +1,73 @@
 # shellcheck shell=bash
-# lib.sh is what the scripts share: where things are, the settings, messages,
-# locks and the crontab. A script sources it first.
-set -Eeuo pipefail
+# lib.sh is what the scripts share: where things are, messages, arguments, and
+# questions to Docker. A script sources it first, reads its arguments, and then
+# calls load_settings.
+# shellcheck source=scripts/help.sh
+. "$(dirname -- "${BASH_SOURCE[0]}")/help.sh"
 umask 022
 
-scripts=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd -P)
 root=$(dirname -- "$scripts")
 # cron gives a short PATH; the tools come from bin/ first.
 export PATH="$root/bin:$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-self=${0##*/}
-
-say() { printf '%s: %s\n' "$self" "$*" >&2; }
-die() {
-  say "$*"
-  exit 1
-}
-
-# Where winnow keeps its log, spool and locks.
-export WINNOW_STATE="${WINNOW_STATE:-${XDG_STATE_HOME:-${HOME:-/root}/.local/state}/winnow}"
-
-# Every setting: the environment's value, else the one that `up` saved for
-# those that cron starts, else the default here.
-declare -A defaults=(
-  [WINNOW_NAME]=winnow       # names the containers and the crontab's block
-  [WINNOW_SOURCE]=auto       # readsysinfo --source
-  [WINNOW_HIGH_CPU]=5        # classify --high-cpu, percent of a core
-  [WINNOW_HIGH_MEMORY]=64MB  # classify --high-memory
-  [WINNOW_KEEP_LOW]=3        # classify --keep-low
-  [WINNOW_KEEP_HIGH]=2       # classify --keep-high
-  [WINNOW_VICTIMS]=heaviest  # classify --victims
-  [WINNOW_GRACE]=5s          # killctr --grace
-  [WINNOW_MAX_AGE]=60s       # killctr --max-age
-  [WINNOW_INTERVAL]=10       # seconds from one cycle's start to the next
-  [WINNOW_SPAWN]=10          # test containers a spawn
-  [WINNOW_SPAWN_MAX]=20      # test containers alive at once
-  [WINNOW_SPAWN_CPUS]=0.2    # CPU limit of each
-  [WINNOW_SPAWN_MEMORY]=128m # memory limit of each
-  [WINNOW_PORT]=7070         # logd's, on 127.0.0.1
-  [WINNOW_SPOOL_MAX]=64MB    # logpost --spool-max
-  [WINNOW_RETAIN]=30d        # logd --retain
-  [WINNOW_RETAIN_SIZE]=10GB  # logd --retain-bytes
-)
-settings() {
-  local name value
-  local -A saved=()
-  if [[ -r $WINNOW_STATE/up ]]; then
-    while IFS='=' read -r name value; do saved[$name]=$value; done <"$WINNOW_STATE/up"
+for argument in "$@"; do
+  if [[ $argument == --help || $argument == -h ]]; then
+    help
+    exit 0
   fi
-  if [[ -z ${DOCKER_HOST:-} && -n ${saved[DOCKER_HOST]:-} ]]; then export DOCKER_HOST=${saved[DOCKER_HOST]}; fi
-  for name in "${!defaults[@]}"; do
-    value=${!name:-${saved[$name]:-${defaults[$name]}}}
-    [[ $value != *$'\n'* ]] || die "$name holds a newline"
-    export "$name=$value"
+done
+
+# safe makes foreign text, such as Docker's errors, one line that can do nothing
+# to a terminal.
+safe() { tail -n 1 | report --text 2>/dev/null || true; }
+
+# plural N THING prints "1 batch", "2 batches".
+plural() {
+  case $1,$2 in
+    1,*) printf '1 %s' "$2" ;;
+    *,*ch) printf '%s %ses' "$1" "$2" ;;
+    *) printf '%s %ss' "$1" "$2" ;;
+  esac
+}
+
+# docker asks the engine, for a bounded time: one that accepts a connection and
+# never answers must hold up nothing.
+docker() {
+  local status=0 limit=20
+  case $1 in build | run | rm | stop) limit=120 ;; esac
+  timeout --kill-after=5 "$limit" docker "$@" || status=$?
+  ((status != 124 && status != 137)) || printf 'it gave none for %s s\n' "$limit" >&2
+  return "$status"
+}
+
+# docker_answers is false where Docker does not, and says why in no_answer.
+docker_answers() {
+  if no_answer=$(docker version --format '{{.Server.Version}}' 2>&1 >/dev/null); then
+    no_answer=
+    return
+  fi
+  no_answer="no answer from Docker: $(safe <<<"$no_answer")"
+  return 1
+}
+need_docker() { docker_answers || die "$no_answer"; }
+
+# lock FD FILE SECONDS takes the lock that all who do such work hold, and waits
+# for it that long. A lock lasts as long as any process has its file open, and
+# children have it too: so that a killed script's work counts until it is over.
+lock() {
+  if ! eval "exec $1>>\"\$2\""; then return 1; fi
+  flock --timeout "$3" "$1"
+}
+
+# holders FD FILE names the processes that hold FILE as their descriptor FD.
+holders() {
+  local of found=()
+  for of in /proc/[0-9]*; do
+    if [[ ${of#/proc/} != "$$" && $of/fd/$1 -ef $2 ]]; then
+      found+=("${of#/proc/} ($(tr '\0' ' ' 2>/dev/null <"$of/cmdline" | cut -c 1-80))")
+    fi
   done
-}
-settings
-
-# save_settings marks winnow as up, and keeps the settings for cron's spawns.
-save_settings() {
-  local name
-  for name in "${!defaults[@]}"; do printf '%s=%s\n' "$name" "${!name}"; done >"$WINNOW_STATE/up.new"
-  printf 'DOCKER_HOST=%s\n' "${DOCKER_HOST:-}" >>"$WINNOW_STATE/up.new"
-  mv -- "$WINNOW_STATE/up.new" "$WINNOW_STATE/up"
-}
-is_up() { [[ -e $WINNOW_STATE/up ]]; }
-
-need_docker() {
-  docker version --format '{{.Server.Version}}' >/dev/null 2>&1 && return
-  die "no answer from Docker: $(docker version 2>&1 >/dev/null | tail -n 1)"
+  printf '%s\n' "${found[@]+"${found[@]}"}" | paste -sd, | report --text
 }
 
-# The containers that spawn made, as an argument for `docker ps`.
-export ours="label=winnow.test=$WINNOW_NAME"
+# shellcheck source=scripts/settings.sh
+. "$scripts/settings.sh"

@@ -3,7 +3,6 @@ package scripts
 
 import (
 	"bytes"
-	"flag"
 	"fmt"
 	"maps"
 	"net"
@@ -23,11 +22,7 @@ import (
 const name = "winnow-test"
 
 func TestMain(m *testing.M) {
-	flag.Parse()
 	// The scripts run what is in bin/, so it must be of this tree.
-	if testing.Short() {
-		os.Exit(m.Run()) // without the tests that run them
-	}
 	if out, err := exec.Command("make", "-C", "..", "build").CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "make build: %v\n%s", err, out)
 		os.Exit(1)

@@ -9,8 +9,9 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"runtime"
-	"runtime/debug"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -19,73 +20,164 @@ import (
 	"winnow/tools/internal/cli"
 )
 
-// cpuTime is what this process has used so far.
-func cpuTime(t *testing.T) time.Duration {
-	var usage syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
-		t.Fatal(err)
+// TestMain is burn itself where a test starts this program as that.
+func TestMain(m *testing.M) {
+	if os.Getenv("BURN_TEST") != "" {
+		main()
+		return
 	}
-	return time.Duration(usage.Utime.Nano())
+	os.Exit(m.Run())
 }
 
-// burnFor runs burn with args and ends it after a while.
-func burnFor(t *testing.T, d time.Duration, args ...string) {
-	ctx, cancel := context.WithTimeout(t.Context(), d)
-	defer cancel()
-	if err := run(ctx, args, nil, io.Discard, io.Discard); err != nil {
-		t.Error(err)
-	}
+// load is a burn that runs.
+type load struct {
+	*testing.T
+	cmd    *exec.Cmd
+	stderr bytes.Buffer
+	ended  chan error
 }
 
-func TestCPUIsUsedAndIdleIsNot(t *testing.T) {
-	before := cpuTime(t)
-	burnFor(t, 500*time.Millisecond, "idle")
-	idle := cpuTime(t) - before
-	burnFor(t, 500*time.Millisecond, "cpu")
-	busy := cpuTime(t) - before - idle
-	if busy < 10*idle || busy == 0 {
-		t.Errorf("busy took %v of CPU, idle %v", busy, idle)
-	}
-}
-
-// resident is how much memory this process has, in bytes.
-func resident(t *testing.T) int64 {
+// start runs burn as a process of its own, which the test's end ends.
+func start(t *testing.T, args ...string) *load {
 	t.Helper()
-	text, err := os.ReadFile("/proc/self/statm")
-	if err != nil {
+	l := &load{T: t, cmd: exec.Command(os.Args[0], args...), ended: make(chan error, 1)}
+	l.cmd.Env = append(os.Environ(), "BURN_TEST=1")
+	l.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	l.cmd.Stderr = &l.stderr
+	if err := l.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	var size, pages int64
-	if _, err := fmt.Sscan(string(text), &size, &pages); err != nil {
-		t.Fatal(err)
-	}
-	return pages * int64(os.Getpagesize())
+	go func() { l.ended <- l.cmd.Wait() }()
+	t.Cleanup(func() { l.cmd.Process.Kill() })
+	return l
 }
 
-func TestMemoryIsHeldUntilTheEnd(t *testing.T) {
-	const size = 64 << 20
-	before := resident(t)
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- run(ctx, []string{"memory", "--size", "64MiB"}, nil, io.Discard, io.Discard) }()
-	for end := time.Now().Add(time.Minute); resident(t) < before+size; time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("%d bytes more are in use, not %d", resident(t)-before, size)
+// await waits until done is true, for which the load must run on.
+func (l *load) await(what string, done func() bool) {
+	l.Helper()
+	for deadline := time.Now().Add(time.Minute); !done(); time.Sleep(5 * time.Millisecond) {
+		select {
+		case err := <-l.ended:
+			l.Fatalf("%s: ended by itself: %v: %s", what, err, &l.stderr)
+		default:
+		}
+		if time.Now().After(deadline) {
+			l.Fatalf("%s: not within a minute", what)
 		}
 	}
-	runtime.GC() // takes back what nobody holds
-	debug.FreeOSMemory()
-	if held := resident(t) - before; held < size-8<<20 {
-		t.Errorf("only %d bytes of %d are held", held, size)
+}
+
+// stop sends a signal, on which the load must end well.
+func (l *load) stop(signal os.Signal) {
+	l.Helper()
+	if err := l.cmd.Process.Signal(signal); err != nil {
+		l.Fatal(err)
 	}
 	select {
-	case err := <-done:
-		t.Errorf("ended by itself: %v", err)
-	default:
+	case err := <-l.ended:
+		if err != nil || l.stderr.Len() > 0 {
+			l.Errorf("after %v: %v: %s", signal, err, &l.stderr)
+		}
+	case <-time.After(time.Minute):
+		l.Fatalf("goes on after %v", signal)
 	}
-	cancel()
-	if err := <-done; err != nil {
-		t.Error(err)
+}
+
+// file reads one of the process's files in procfs; "" when it has ended.
+func (l *load) file(name string) string {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/%s", l.cmd.Process.Pid, name))
+	return string(text)
+}
+
+// kB is the number on the line of the file that begins with key.
+func (l *load) kB(file, key string) int {
+	_, rest, _ := strings.Cut("\n"+l.file(file), "\n"+key+":")
+	n, _ := strconv.Atoi(strings.Fields(rest + " 0")[0])
+	return n
+}
+
+// threads are the CPU times of the process's threads that have used some.
+func (l *load) threads() (times []time.Duration) {
+	tasks, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", l.cmd.Process.Pid))
+	for _, task := range tasks {
+		var ns time.Duration
+		fmt.Sscan(l.file("task/"+task.Name()+"/schedstat"), &ns)
+		times = append(times, ns)
+	}
+	return times
+}
+
+// busy counts the threads that have used at least d.
+func (l *load) busy(d time.Duration) (n int) {
+	for _, used := range l.threads() {
+		if used >= d {
+			n++
+		}
+	}
+	return n
+}
+
+func (l *load) used() (sum time.Duration) {
+	for _, used := range l.threads() {
+		sum += used
+	}
+	return sum
+}
+
+// A load of some workers works that many cores, and the idle one none, over
+// the same time.
+func TestCPUIsUsedAndIdleIsNot(t *testing.T) {
+	for _, workers := range []int{1, 2} {
+		t.Run(strconv.Itoa(workers), func(t *testing.T) {
+			if workers > 1 && runtime.NumCPU() < workers {
+				t.Skip("skipped: needs two cores")
+			}
+			idle := start(t, "idle")
+			args := []string{"cpu"}
+			if workers > 1 {
+				args = append(args, "--workers", strconv.Itoa(workers))
+			}
+			busy := start(t, args...)
+			const each = 100 * time.Millisecond
+			busy.await("busy", func() bool { return busy.used() >= time.Duration(workers)*each })
+			if workers > 1 {
+				busy.await("on both cores", func() bool { return busy.busy(each/2) >= workers })
+			}
+			if used := idle.used(); used > each/2 {
+				t.Errorf("the idle one used %v", used)
+			}
+			idle.stop(syscall.SIGTERM)
+			busy.stop(syscall.SIGINT)
+		})
+	}
+}
+
+// What is said is held, no more and no less, and used again and again so that
+// it is not swapped out, until the end.
+func TestMemoryIsHeldUntilTheEnd(t *testing.T) {
+	const slackKB = 32 << 10 // the program itself
+	tests := []struct {
+		args []string
+		kB   int
+	}{
+		{[]string{"--size", "64MB"}, 64 << 10},
+		{[]string{"--size", "150000001"}, 150000001 >> 10},
+		{nil, 96 << 10},
+	}
+	for _, test := range tests {
+		t.Run(strings.Join(test.args, " "), func(t *testing.T) {
+			t.Parallel()
+			l := start(t, append([]string{"memory"}, test.args...)...)
+			l.await("memory", func() bool { return l.kB("status", "VmRSS") >= test.kB })
+			if err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", l.cmd.Process.Pid), []byte("1"), 0); err != nil {
+				t.Fatal(err)
+			}
+			l.await("touched again", func() bool { return l.kB("smaps_rollup", "Referenced") >= test.kB })
+			if held := l.kB("status", "VmRSS"); held < test.kB || held > test.kB+slackKB {
+				t.Errorf("holds %d kB, want %d", held, test.kB)
+			}
+			l.stop(syscall.SIGTERM)
+		})
 	}
 }
 
@@ -96,36 +188,74 @@ func TestWebAnswers(t *testing.T) {
 	}
 	address := free.Addr().String()
 	free.Close()
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- run(ctx, []string{"web", "--listen", address}, nil, io.Discard, io.Discard) }()
-
+	l := start(t, "web", "--listen", address)
 	var body []byte
-	for end := time.Now().Add(time.Minute); time.Now().Before(end); {
-		answer, err := http.Get("http://" + address)
+	l.await("web", func() bool {
+		answer, err := (&http.Client{Timeout: 10 * time.Second}).Get("http://" + address)
 		if err != nil {
-			time.Sleep(20 * time.Millisecond)
-			continue
+			return false
 		}
-		body, _ = io.ReadAll(answer.Body)
-		answer.Body.Close()
-		break
-	}
-	if !bytes.Contains(body, []byte("light")) {
+		defer answer.Body.Close()
+		body, err = io.ReadAll(answer.Body)
+		return err == nil
+	})
+	if string(body) != "a light container\n" {
 		t.Errorf("answered %q", body)
 	}
+	l.stop(syscall.SIGTERM)
+}
+
+func TestAddressThatIsTaken(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	err = run(t.Context(), []string{"web", "--listen", taken.Addr().String()}, nil, io.Discard, io.Discard)
+	if !errors.Is(err, syscall.EADDRINUSE) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// What ends with its context ends at once and well.
+func TestEnds(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := <-done; err != nil {
-		t.Error(err)
+	for _, args := range [][]string{{"cpu"}, {"memory", "--size", "1MB"}, {"idle"}, {"web", "--listen", "127.0.0.1:0"}} {
+		ended := make(chan error, 1)
+		go func() { ended <- run(ctx, args, nil, io.Discard, io.Discard) }()
+		select {
+		case err := <-ended:
+			if err != nil {
+				t.Errorf("%v: %v", args, err)
+			}
+		case <-time.After(time.Minute):
+			t.Errorf("%v goes on", args)
+		}
 	}
 }
 
 func TestMisuse(t *testing.T) {
-	for _, args := range [][]string{{}, {"fire"}, {"cpu", "--workers", "0"}, {"memory", "--size", "x"}} {
-		err := run(t.Context(), args, nil, io.Discard, io.Discard)
+	tests := []struct {
+		args []string
+		want string
+	}{
+		{nil, "not a kind of load"},
+		{[]string{"fire"}, `not a kind of load: "fire"`},
+		{[]string{"cpu", "idle"}, `unexpected argument: "idle"`},
+		{[]string{"cpu", "--workers", "0"}, "--workers is 0, and must be at least 1"},
+		{[]string{"cpu", "--workers", "-1"}, "--workers is -1, and must be at least 1"},
+		{[]string{"cpu", "--workers", "2.5"}, `--workers: not a whole number: "2.5"`},
+		{[]string{"memory", "--size", "x"}, `--size: not a size such as 64MB: "x"`},
+		{[]string{"memory", "--size", "-1"}, `--size: not a size such as 64MB: "-1"`},
+	}
+	for _, test := range tests {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		err := run(ctx, test.args, nil, io.Discard, io.Discard)
+		cancel()
 		var usage *cli.UsageError
-		if !errors.As(err, &usage) {
-			t.Errorf("%s: %v is no usage error", strings.Join(args, " "), err)
+		if !errors.As(err, &usage) || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: got %v, want a usage error: %s", strings.Join(test.args, " "), err, test.want)
 		}
 	}
 }

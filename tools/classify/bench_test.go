@@ -111,6 +111,8 @@ func writeRecords(t testing.TB, path string, snapshots, containers int) {
 		for c := range containers {
 			put(t, w, sample(header, s, c, random))
 		}
+		header.Type = record.TypeEnd
+		put(t, w, record.End{Header: header, Lines: 1 + containers})
 	}
 	if err := w.Flush(); err != nil {
 		t.Fatal(err)
@@ -134,6 +136,11 @@ func sample(header record.Header, s, c int, random *rand.Rand) record.Container 
 	if c%20 != 0 {
 		percent := float64(random.IntN(8000)) / 100
 		sample.CPUPercent = &percent
+		span := int64(10000)
+		if c%30 == 1 {
+			span = 4999
+		}
+		sample.IntervalMS = &span
 	}
 	return sample
 }

@@ -13,11 +13,13 @@ import (
 
 // container is what a verdict is made of. A number that is not known is NaN.
 type container struct {
-	id                 string
-	cpu, memoryKB      float64
-	named              bool // its labels are known
-	managed, protected bool
-	created            time.Time // zero where it is not known, or not needed
+	id            string
+	cpu, memoryKB float64
+	spanMS        float64 // of cpu
+	ownSpan       bool    // its line says so, even if it is not known
+	named         bool    // its labels are known
+	consent       record.Consent
+	created       time.Time // zero where it is not known, or not needed
 
 	class string // "" where it is not known
 	load  float64
@@ -25,18 +27,17 @@ type container struct {
 }
 
 func readContainer(line *record.Line, byTime bool) container {
-	c := container{cpu: math.NaN(), memoryKB: math.NaN()}
+	c := container{cpu: math.NaN(), memoryKB: math.NaN(), spanMS: math.NaN()}
 	for _, m := range line.Members() {
-		if m.Value.Type == gjson.Null {
-			continue
-		}
 		switch m.Name {
 		case "id":
 			c.id = m.Value.Str
 		case "cpu_percent":
-			c.cpu = m.Value.Num
+			c.cpu = number(m.Value)
 		case "memory_kb":
-			c.memoryKB = m.Value.Num
+			c.memoryKB = number(m.Value)
+		case "interval_ms":
+			c.spanMS, c.ownSpan = number(m.Value), true
 		case "labels":
 			c.readLabels(m.Value)
 		case "created":
@@ -48,15 +49,21 @@ func readContainer(line *record.Line, byTime bool) container {
 	return c
 }
 
+// number is NaN where it is not known.
+func number(value gjson.Result) float64 {
+	if value.Type != gjson.Number {
+		return math.NaN()
+	}
+	return value.Num
+}
+
 func (c *container) readLabels(labels gjson.Result) {
+	if !labels.IsObject() {
+		return // null
+	}
 	c.named = true
 	labels.ForEach(func(name, value gjson.Result) bool {
-		switch name.Str {
-		case record.LabelManaged:
-			c.managed = value.Str == "true"
-		case record.LabelProtect:
-			c.protected = value.Str == "true"
-		}
+		c.consent.Label(name.Str, value.Str)
 		return true
 	})
 }
@@ -73,17 +80,24 @@ func (c *container) measure(p *policy, limitKB float64) {
 	}
 }
 
-// exempt says why the container takes no part, "" where it does.
+// exempt says why the container takes no part, "" where it does, in text that
+// stands in JSON as it is.
 func (c *container) exempt(p *policy) string {
 	switch {
-	case c.protected:
+	case c.consent.Unread != "":
+		return "its label " + escaped(c.consent.Unread) + " cannot be read"
+	case c.consent.Protected:
 		return "protected by its label winnow.protect=true"
 	case !c.named:
 		return "its labels are not known"
-	case !c.managed && !p.all:
+	case !c.consent.Managed && !p.all:
 		return "not labelled winnow.managed=true"
 	case math.IsNaN(c.cpu):
 		return "too new, it has no cpu rate yet"
+	case p.span > 0 && math.IsNaN(c.spanMS):
+		return "the span of its cpu rate is not known"
+	case c.spanMS < p.spanMS():
+		return string(appendFigure([]byte("its cpu rate is over "), c.spanMS/1000)) + " s, less than " + p.spanText
 	case math.IsNaN(c.load):
 		return "its share of the memory is not known"
 	case p.byTime() && c.created.IsZero():
@@ -132,4 +146,13 @@ func appendFigure(dst []byte, figure float64) []byte {
 		return append(dst, '?')
 	}
 	return strconv.AppendFloat(dst, math.Floor(figure*10)/10, 'f', 1, 64)
+}
+
+// escaped is foreign text as it stands between the quotes of a JSON string.
+func escaped(text string) string {
+	quoted, err := record.Marshal(text)
+	if err != nil {
+		panic(err) // a string always can be
+	}
+	return string(quoted[1 : len(quoted)-len("\"\n")])
 }

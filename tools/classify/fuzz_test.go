@@ -6,80 +6,144 @@ import (
 
 	"github.com/tidwall/gjson"
 
+	"winnow/tools/internal/filtertest"
 	"winnow/tools/internal/record"
 )
 
 // FuzzRun holds classify to its promises on any input, by an account of the
 // stream that is not its own: lines come out in order and, but for the verdicts,
-// as they went in; and whoever is to be killed is of a whole snapshot and may be.
+// as they went in; and where none is kept, those are killed that are of a whole
+// snapshot and take part, and nobody else.
 func FuzzRun(f *testing.F) {
 	protected := sampled("s", 3, 99, 1, `"labels":{"winnow.managed":"true","winnow.protect":"true"}`)
+	unread := sampled("s", 2, 99, 1, `"labels":{"winnow.managed":"true","winnow.protect":"yes"}`)
 	f.Add(host("s", 3) + idle("s", 1) + sampled("s", 2, "null", 5, managed) + protected + idle("s", 4))
 	f.Add(host("s", 2) + idle("s", 1) + "{\"type\":\"weather\"}\n{\n" + idle("t", 2) + host("s", 2) + idle("s", 2) + idle("s", 1))
 	f.Add(host("s", 2) + idle("s", 1) + idle("s", 1) + host("s", -1) + host("t", 0.5) + idle("t", 1) + host("", 1) + idle("", 7))
+	f.Add(whole("s", 2) + host("t", 1) + process("t", 1) + sampled("t", 1, 1, 1, managed+`,"interval_ms":4999`) + process("t", 1) + end("t", 4))
+	f.Add(host("s", 3) + idle("s", 1) + unread + "{\n" + idle("s", 3) + end("s", 4) + idle("s", 4) + end("t", 1) + whole("s", 1))
+	f.Add(host("s", 1) + idle("s", 1) + "{\n" + host("t", 1) + idle("t", 1) + whole("u", 1) + host("v", 1) + idle("v", 1))
 	f.Fuzz(func(t *testing.T, in string) {
-		var lines []record.Line
+		var all account
+		var lines []record.Line // the good ones
 		for line, err := range record.Records(strings.NewReader(in)) {
-			if err == nil {
-				lines = append(lines, *line)
-				*line = record.Line{}
+			if err != nil {
+				all = append(all, record.Line{})
+				continue
 			}
+			all, lines = append(all, *line), append(lines, *line)
+			*line = record.Line{}
 		}
-		var stdout, stderr strings.Builder
-		run(t.Context(), []string{"--keep-low", "0", "--keep-high", "0"}, strings.NewReader(in), &stdout, &stderr)
-		out := strings.SplitAfter(stdout.String(), "\n")
+		stdout, stderr, _ := filtertest.Run(t, run, strings.NewReader(in), "--keep-low", "0", "--keep-high", "0")
+		out := strings.SplitAfter(stdout, "\n")
 		if len(out) != len(lines)+1 {
-			t.Fatalf("%d lines out, %d good ones in\n%s", len(out)-1, len(lines), stderr.String())
+			t.Fatalf("%d lines out, %d good ones in\n%s", len(out)-1, len(lines), stderr)
 		}
-		for i := range lines {
-			var got record.Line
-			if err := got.Parse([]byte(strings.TrimSuffix(out[i], "\n"))); err != nil {
-				t.Fatalf("%v: %q", err, out[i])
+		for at := range all {
+			line := &all[at]
+			if line.Text() == "" {
+				continue
 			}
+			var got record.Line
+			if err := got.Parse([]byte(strings.TrimSuffix(out[0], "\n"))); err != nil {
+				t.Fatalf("%v: %q", err, out[0])
+			}
+			out = out[1:]
 			var verdict []record.Member
-			if lines[i].Type() == record.TypeContainer {
+			if line.Type() == record.TypeContainer {
 				for _, name := range []string{"class", "verdict", "reason", "rank"} {
 					verdict = append(verdict, record.Raw(name, got.Get(name).Raw))
 				}
+				if killed, want := got.Get("verdict").Str == record.VerdictKill, all.condemned(at); killed != want {
+					t.Fatalf("line %d: killed is %v, want %v: %s\n%s", at+1, killed, want, got.Text(), in)
+				}
 			}
-			if want := string(lines[i].AppendWith(nil, verdict...)); got.Text() != want {
+			if want := string(line.AppendWith(nil, verdict...)); got.Text() != want {
 				t.Fatalf("got  %q\nwant %q", got.Text(), want)
-			}
-			if got.Get("verdict").Str == record.VerdictKill && len(verdict) > 0 && !mayDie(lines, i) {
-				t.Fatalf("line %d must not be killed: %s\n%s", i, got.Text(), in)
 			}
 		}
 	})
 }
 
-// mayDie tells whether the container line at i is of a whole snapshot, and
-// itself one to be judged.
-func mayDie(lines []record.Line, i int) bool {
-	first := i
-	for first >= 0 && lines[first].Type() != record.TypeHost {
+// account is a stream's lines; a bad one is empty.
+type account []record.Line
+
+// condemned tells whether the container line at i is of a whole snapshot, and
+// itself one that takes part.
+func (all account) condemned(i int) bool {
+	first, last := i-1, i+1 // the host line before, and what is behind the snapshot
+	for first >= 0 && !all.ends(first, i) && all[first].Type() != record.TypeHost {
 		first--
 	}
-	if first < 0 {
+	if first < 0 || all[first].Type() != record.TypeHost || !all.same(first, i) || all.begunBefore(first) {
 		return false
 	}
-	host := &lines[first]
-	ids, last := map[string]bool{}, first
-	for n := first + 1; n < len(lines) && lines[n].Type() != record.TypeHost; n++ {
-		line := &lines[n]
-		if line.Type() != record.TypeContainer {
-			continue
+	for last < len(all) && !all.ends(last, i) && all[last].Type() != record.TypeHost {
+		last++
+	}
+	return all.isWhole(first, last) && all.takesPart(i, first)
+}
+
+func (all account) same(i, j int) bool {
+	return all[i].Get("host").Str == all[j].Get("host").Str && all[i].Get("snapshot").Str == all[j].Get("snapshot").Str
+}
+
+// ends tells whether the line at is not within a snapshot, that of line i.
+func (all account) ends(at, i int) bool {
+	kind := all[at].Type()
+	return kind == record.TypeEnd || kind == record.TypeContainer && !all.same(at, i)
+}
+
+// begunBefore tells whether the host line is not the first of its snapshot.
+func (all account) begunBefore(host int) bool {
+	for at := host - 1; at >= 0; at-- {
+		if kind := all[at].Type(); kind == record.TypeHost || kind == record.TypeContainer {
+			return all.same(at, host)
 		}
-		if len(ids) == int(host.Get("containers").Num) {
-			break
+	}
+	return false
+}
+
+// isWhole tells of the snapshot from first up to last whether all of it came.
+func (all account) isWhole(first, last int) bool {
+	lines, ids, bad := 1, map[string]bool{}, false
+	for at := first + 1; at < last; at++ {
+		line := &all[at]
+		switch kind := line.Type(); {
+		case line.Text() == "":
+			bad = true
+		case kind == record.TypeContainer:
+			if ids[line.Get("id").Str] {
+				return false
+			}
+			ids[line.Get("id").Str] = true
+			lines++
+		case kind == record.TypeProcess && all.same(at, first):
+			lines++
 		}
-		id := line.Get("id").Str
-		if ids[id] || line.Get("snapshot").Str != host.Get("snapshot").Str || line.Get("host").Str != host.Get("host").Str {
+	}
+	if all[first].Get("snapshot").Str == "" || all[first].Get("containers").Num != float64(len(ids)) {
+		return false
+	}
+	if last < len(all) && all[last].Type() != record.TypeHost {
+		told := all[last].Get("lines")
+		return all[last].Type() == record.TypeEnd && all.same(last, first) && told.Type == gjson.Number && told.Num == float64(lines)
+	}
+	for at := range last {
+		if all[at].Type() == record.TypeEnd {
 			return false
 		}
-		ids[id], last = true, n
 	}
-	labels := lines[i].Get("labels").Map()
-	return i <= last && float64(len(ids)) == host.Get("containers").Num && host.Get("snapshot").Str != "" &&
-		lines[i].Get("cpu_percent").Type == gjson.Number && lines[i].Get("memory_kb").Type == gjson.Number &&
-		labels[record.LabelManaged].Str == "true" && labels[record.LabelProtect].Str != "true"
+	return !bad && (last == len(all) || !all.same(last, first))
+}
+
+func (all account) takesPart(i, host int) bool {
+	span, labels := all[i].Get("interval_ms"), all[i].Get("labels").Map()
+	if !span.Exists() {
+		span = all[host].Get("interval_ms")
+	}
+	protect, any := labels[record.LabelProtect]
+	return all[i].Get("cpu_percent").Type == gjson.Number && all[i].Get("memory_kb").Type == gjson.Number &&
+		all[host].Get("total_memory_kb").Num > 0 && span.Type == gjson.Number && span.Num >= 5000 &&
+		labels[record.LabelManaged].Str == "true" && (!any || protect.Str == "false")
 }

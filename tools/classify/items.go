@@ -12,10 +12,11 @@ import (
 // item is a line and what the verdicts need to know of it.
 type item struct {
 	line           record.Line // kept
-	kind           string      // host, container or any other
+	kind           string      // host, container, process, end or any other
 	host, snapshot string
-	announced      int     // containers, of a host; -1 where that is not known
+	count          int     // containers that a host line announces, or lines that an end line tells of; -1 where that is not known
 	totalKB        float64 // memory of a host, 0 where it is not known
+	spanMS         float64 // of a host's rates
 	container      container
 	err            error // what is wrong instead
 }
@@ -86,11 +87,11 @@ func readItem(line *record.Line, byTime bool) item {
 	switch it.kind {
 	case record.TypeHost:
 		it.totalKB = line.Get("total_memory_kb").Num
-		containers := line.Get("containers")
-		it.announced = int(min(containers.Num, 1e9))
-		if containers.Type != gjson.Number || float64(it.announced) != containers.Num {
-			it.announced = -1
-		}
+		it.spanMS = number(line.Get("interval_ms"))
+		it.count = wholeNumber(line.Get("containers"))
+	case record.TypeEnd:
+		it.count = wholeNumber(line.Get("lines"))
+	case record.TypeProcess:
 	case record.TypeContainer:
 		it.container = readContainer(line, byTime)
 	default:
@@ -98,4 +99,13 @@ func readItem(line *record.Line, byTime bool) item {
 	}
 	it.host, it.snapshot = line.Get("host").Str, line.Get("snapshot").Str
 	return it
+}
+
+// wholeNumber is -1 where the value is not a whole number.
+func wholeNumber(value gjson.Result) int {
+	n := int(min(value.Num, 1e9))
+	if value.Type != gjson.Number || float64(n) != value.Num {
+		return -1
+	}
+	return n
 }

@@ -20,8 +20,10 @@ keep or kill, the reason, and its rank: 1 is the last of its class to go. A
 container is high when it uses --high-cpu or --high-memory. Of each class some are
 kept, the rest get the verdict kill. Only containers labelled
 winnow.managed=true take part, unless --all; those labelled winnow.protect=true
-never do, and what is not known is kept: no labels, no CPU rate yet, a snapshot
-that is cut short.`
+never do, nor do those where one of these labels is neither true nor false. What
+is not known is kept: no labels, no CPU rate yet or one over less than --span, a
+snapshot that is cut short. One is whole when its end line says so; a stream
+without end lines is judged at the next host line or when it ends.`
 
 func main() {
 	debug.SetGCPercent(200) // the lines are short-lived: a fifth less time for some more memory
@@ -36,6 +38,7 @@ func run(_ context.Context, args []string, stdin io.Reader, stdout, stderr io.Wr
 	t.IntVar(&p.keepLow, "keep-low", p.keepLow, "how many low containers are kept")
 	t.IntVar(&p.keepHigh, "keep-high", p.keepHigh, "how many high containers are kept")
 	t.StringVar(&p.victims, "victims", p.victims, "who goes first: heaviest, lightest, newest or oldest")
+	t.DurationVar(&p.span, "span", p.span, "over how long a CPU rate must be for its container to take part; 0 is any")
 	t.BoolVar(&p.all, "all", p.all, "containers without the label winnow.managed=true take part too")
 	if err := t.Parse(args, stdout, 0); err != nil {
 		return err
@@ -66,7 +69,11 @@ func run(_ context.Context, args []string, stdin io.Reader, stdout, stderr io.Wr
 		default:
 		}
 	}
-	s.end()
+	if failed != nil {
+		s.cutShort()
+	} else {
+		s.close()
+	}
 	return t.Done(errors.Join(failed, out.Flush()))
 }
 
@@ -79,6 +86,7 @@ func take(s *stream, it *item, complain func(error)) error {
 		s.take(it)
 	case errors.As(it.err, &bad):
 		complain(bad)
+		s.spoil()
 	default:
 		return it.err
 	}

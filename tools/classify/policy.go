@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"winnow/tools/internal/cli"
 	"winnow/tools/internal/record"
@@ -18,13 +19,14 @@ type policy struct {
 	highMemory        memoryLimit
 	keepLow, keepHigh int
 	victims           string
+	span              time.Duration // the shortest of a CPU rate that condemns
 	all               bool
 
-	highCPUText, highMemoryText string // for reasons
+	highCPUText, highMemoryText, spanText string // for reasons
 }
 
 func defaultPolicy() policy {
-	return policy{highCPU: 50, highMemory: memoryLimit{percent: 10}, keepLow: 3, keepHigh: 2, victims: "heaviest"}
+	return policy{highCPU: 50, highMemory: memoryLimit{percent: 10}, keepLow: 3, keepHigh: 2, victims: "heaviest", span: 5 * time.Second}
 }
 
 // check refuses what makes no sense, and readies what the reasons say.
@@ -38,13 +40,19 @@ func (p *policy) check() error {
 	if !slices.Contains([]string{"heaviest", "lightest", "newest", "oldest"}, p.victims) {
 		return fmt.Errorf("--victims must be heaviest, lightest, newest or oldest: %q", p.victims)
 	}
+	if p.span < 0 {
+		return fmt.Errorf("--span must not be negative: %v", p.span)
+	}
 	p.highCPUText = strconv.FormatFloat(p.highCPU, 'f', -1, 64) + " %"
+	p.spanText = strconv.FormatFloat(p.span.Seconds(), 'f', -1, 64) + " s"
 	p.highMemoryText = p.highMemory.String()
 	if p.highMemory.percent == 0 {
 		p.highMemoryText = fmt.Sprintf("%.1f MiB", float64(p.highMemory.size)/(1<<20))
 	}
 	return nil
 }
+
+func (p *policy) spanMS() float64 { return float64(p.span) / float64(time.Millisecond) }
 
 // byTime tells whether the order needs the time of creation.
 func (p *policy) byTime() bool { return p.victims == "newest" || p.victims == "oldest" }

@@ -3,10 +3,14 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"math"
+	"net/http/httptrace"
+	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -22,6 +26,9 @@ const (
 	// maxAhead is how far in the future a sample may be, for clocks that are
 	// being set.
 	maxAhead = 5 * time.Second
+	// sayDate is the age of a sample, or how far it is ahead, from which its
+	// date says more than the figure.
+	sayDate = 48 * time.Hour
 	// pause lies between two tries.
 	pause = 250 * time.Millisecond
 )
@@ -30,36 +37,70 @@ const (
 type outcome struct{ result, signal, why string }
 
 // attempt kills the container, or says why not.
-func (k *killer) attempt(ctx context.Context, id string, sampled time.Time) outcome {
-	if age := time.Since(sampled); age > k.maxAge || age < -maxAhead {
-		return outcome{result: record.ResultStale, why: staleness(sampled, age, k.maxAge)}
+func (k *killer) attempt(id string, sampled time.Time) outcome {
+	if end := k.tooLate(sampled); end.result != "" {
+		return end
 	}
 	docker, err := k.connect()
 	if err != nil {
 		return outcome{result: record.ResultFailed, why: err.Error()}
 	}
-	found, end := k.examine(ctx, docker, id, sampled)
+	found, end := k.examine(k.ctx, docker, id, sampled)
 	if end.result != "" {
 		return end
 	}
 	if k.dryRun {
 		return outcome{result: record.ResultDryRun}
 	}
-	end = k.stop(ctx, docker, id, sampled)
+	if !k.only.on(found.Config.Labels) {
+		return outcome{result: record.ResultDryRun, why: "not labelled " + k.only.String() + ", as --only wants it"}
+	}
+	end = k.stop(docker, id, sampled)
 	if end.result != record.ResultKilled {
 		return end
 	}
 	end.signal = cmp.Or(end.signal, stopSignal(found.Config.StopSignal))
 	if k.remove {
-		k.removeContainer(ctx, docker, id)
+		k.removeContainer(docker, id)
 	}
 	return end
 }
 
-func staleness(sampled time.Time, age, maxAge time.Duration) string {
+// tooLate says why no stop may begin any more. Once one has begun it is carried
+// through.
+func (k *killer) tooLate(sampled time.Time) outcome {
+	if k.ctx.Err() != nil {
+		return outcome{result: record.ResultFailed, why: notBegun(k.ctx)}
+	}
+	if err := k.while.Check(); err != nil {
+		return outcome{result: record.ResultFailed, why: err.Error()}
+	}
+	now := time.Now() // and no ages are compared: a Duration holds 292 years at most
+	if sampled.Before(now.Add(-k.maxAge)) || sampled.After(now.Add(maxAhead)) {
+		return outcome{result: record.ResultStale, why: staleness(sampled, now, k.maxAge)}
+	}
+	return outcome{}
+}
+
+// notBegun is why the end of ctx kept a stop from beginning.
+func notBegun(ctx context.Context) string {
+	cause := context.Cause(ctx)
+	if errors.Is(cause, errInterrupted) {
+		return "interrupted before it began"
+	}
+	return cause.Error()
+}
+
+func staleness(sampled, now time.Time, maxAge time.Duration) string {
+	age := now.Sub(sampled)
+	far := age > sayDate || age < -sayDate
 	switch {
 	case sampled.IsZero():
 		return "the sample has no time"
+	case far && age < 0:
+		return fmt.Sprintf("the sample is of %s, which is in the future", sampled.UTC().Format(time.RFC3339))
+	case far:
+		return fmt.Sprintf("the sample is of %s, which is too old, more than %v", sampled.UTC().Format(time.RFC3339), maxAge)
 	case age < 0:
 		return fmt.Sprintf("the sample is %v in the future", -age.Round(time.Second))
 	}
@@ -69,16 +110,16 @@ func staleness(sampled time.Time, age, maxAge time.Duration) string {
 // examine asks Docker about the container. With an empty result it may be
 // killed; with that or gone, what was found is whole or nil.
 func (k *killer) examine(ctx context.Context, docker *client.Client, id string, sampled time.Time) (*container.InspectResponse, outcome) {
-	ctx, cancel := context.WithTimeout(ctx, k.timeout)
+	asking, cancel := context.WithTimeout(ctx, k.timeout)
 	defer cancel()
-	found, err := docker.ContainerInspect(ctx, id)
+	found, err := docker.ContainerInspect(asking, id)
 	switch {
 	case errdefs.IsNotFound(err):
 		return nil, outcome{result: record.ResultGone, why: "there is no such container"}
-	case ctx.Err() != nil:
-		return nil, outcome{result: record.ResultFailed, why: fmt.Sprintf("no answer from Docker within %v", k.timeout)}
+	case err != nil && ctx.Err() != nil: // ended from outside, not by the timeout
+		return nil, outcome{result: record.ResultFailed, why: notBegun(ctx)}
 	case err != nil:
-		return nil, outcome{result: record.ResultFailed, why: err.Error()}
+		return nil, outcome{result: record.ResultFailed, why: inWords(err, k.timeout)}
 	case found.ContainerJSONBase == nil || found.State == nil || found.Config == nil || found.ID != id:
 		return nil, outcome{result: record.ResultFailed, why: "Docker's answer is not about the container"}
 	case !found.State.Running:
@@ -87,50 +128,105 @@ func (k *killer) examine(ctx context.Context, docker *client.Client, id string, 
 	return &found, k.spared(&found, sampled)
 }
 
+// inWords is what Docker's client says of a question that was given that long,
+// without Go's own words and addresses.
+func inWords(err error, limit time.Duration) string {
+	var broken *url.Error
+	switch {
+	case err == nil:
+		return ""
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Sprintf("no answer from Docker within %v", limit)
+	case errors.Is(err, context.Canceled):
+		return "interrupted"
+	case errors.As(err, &broken):
+		return fmt.Sprintf("the connection to Docker broke: %v", broken.Err)
+	}
+	return err.Error()
+}
+
 // spared says why a running container may not be killed.
 func (k *killer) spared(found *container.InspectResponse, sampled time.Time) outcome {
 	started, err := time.Parse(time.RFC3339, found.State.StartedAt)
-	labels := found.Config.Labels
-	switch {
-	case err != nil || started.After(sampled):
+	if err != nil {
+		return outcome{result: record.ResultStale, why: fmt.Sprintf("Docker does not say when it started: %q", found.State.StartedAt)}
+	}
+	if started.After(sampled) {
 		return outcome{result: record.ResultStale, why: "started since the sample, at " + found.State.StartedAt}
-	case labels[record.LabelProtect] == "true":
-		return outcome{result: record.ResultProtected, why: "labelled " + record.LabelProtect + "=true"}
-	case labels[record.LabelManaged] != "true" && !k.all:
-		return outcome{result: record.ResultProtected, why: "not labelled " + record.LabelManaged + "=true"}
+	}
+	if why := unkillable(found.Config.Labels, k.all); why != "" {
+		return outcome{result: record.ResultProtected, why: why}
 	}
 	return outcome{}
 }
 
+// unkillable says why the labels forbid it to kill a container. One that cannot
+// be read protects.
+func unkillable(labels map[string]string, all bool) string {
+	if protect, there := labels[record.LabelProtect]; there && protect != "false" {
+		return "labelled " + record.LabelProtect + "=" + protect
+	}
+	if labels[record.LabelManaged] != "true" && !all {
+		return "not labelled " + record.LabelManaged + "=true"
+	}
+	return ""
+}
+
 // stop stops the container and sees that it has stopped; signal is left empty
 // where its stop signal was enough. Docker may fail meanwhile, such as while it
-// restarts: then it is tried again.
-func (k *killer) stop(ctx context.Context, docker *client.Client, id string, sampled time.Time) outcome {
+// restarts: then it is tried again. The grace runs from the first try that
+// Docker may have had.
+func (k *killer) stop(docker *client.Client, id string, sampled time.Time) outcome {
 	start := time.Now()
-	stopCtx, cancel := context.WithTimeout(ctx, k.grace+k.patience)
-	defer cancel()
-	for {
-		left := max(0, k.grace-time.Since(start))
-		seconds := int(math.Ceil(left.Seconds())) // Docker counts whole ones
-		err := docker.ContainerStop(stopCtx, id, container.StopOptions{Timeout: &seconds})
-		found, end := k.examine(ctx, docker, id, sampled)
-		switch end.result {
-		case record.ResultGone:
-			return outcome{result: record.ResultKilled, signal: forced(found, time.Since(start) >= k.grace)}
-		case record.ResultStale, record.ResultProtected:
-			return end
+	var begun time.Time
+	for deadline := start.Add(k.patience); ; {
+		if begun.IsZero() {
+			if end := k.tooLate(sampled); end.result != "" {
+				return end
+			}
+		} else if k.under.Err() != nil {
+			return outcome{result: record.ResultFailed, why: context.Cause(k.under).Error()}
 		}
-		select {
-		case <-stopCtx.Done():
+		sent, left := time.Now(), k.grace
+		if !begun.IsZero() {
+			left = max(0, k.grace-time.Since(begun))
+		}
+		reached, err := k.askToStop(docker, id, left)
+		if reached && begun.IsZero() {
+			begun = sent
+			deadline = begun.Add(k.grace + k.patience)
+		}
+		found, end := k.examine(k.under, docker, id, sampled)
+		switch {
+		case end.result == record.ResultGone && !begun.IsZero():
+			return outcome{result: record.ResultKilled, signal: forced(found, time.Since(begun) >= k.grace)}
+		case end.result != "" && end.result != record.ResultFailed:
+			return end
+		case !time.Now().Before(deadline):
 			why := cmp.Or(end.why, "it still runs")
-			if err != nil {
-				why += ": " + err.Error()
+			if said := inWords(err, left+k.patience); said != "" && said != why {
+				why += ": " + said
 			}
 			return outcome{result: record.ResultFailed,
 				why: fmt.Sprintf("gave up after %v: %s", time.Since(start).Round(time.Second), why)}
+		}
+		select {
+		case <-k.under.Done():
 		case <-time.After(pause):
 		}
 	}
+}
+
+// askToStop is one try. It tells whether Docker may have had it, and so may
+// have begun.
+func (k *killer) askToStop(docker *client.Client, id string, left time.Duration) (reached bool, err error) {
+	ctx, cancel := context.WithTimeout(k.under, left+k.patience)
+	defer cancel()
+	var sent atomic.Bool
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }})
+	seconds := int(math.Ceil(left.Seconds())) // Docker counts whole ones
+	err = docker.ContainerStop(ctx, id, container.StopOptions{Timeout: &seconds})
+	return sent.Load() && !errdefs.IsNotFound(err), err
 }
 
 // forced is SIGKILL where that ended the container. One that Docker has removed
@@ -153,12 +249,12 @@ func stopSignal(configured string) string {
 
 // removeContainer removes what is left of a stopped container. Docker may be at
 // it already.
-func (k *killer) removeContainer(ctx context.Context, docker *client.Client, id string) {
-	ctx, cancel := context.WithTimeout(ctx, k.patience)
+func (k *killer) removeContainer(docker *client.Client, id string) {
+	ctx, cancel := context.WithTimeout(k.under, k.patience)
 	defer cancel()
 	err := docker.ContainerRemove(ctx, id, container.RemoveOptions{})
 	if err == nil || errdefs.IsNotFound(err) || strings.Contains(err.Error(), "already in progress") {
 		return
 	}
-	k.out.complaint(fmt.Errorf("container %s: killed, but not removed: %w", id[:12], err))
+	k.out.complaint(fmt.Errorf("container %s: killed, but not removed: %s", id[:12], inWords(err, k.patience)))
 }

@@ -15,18 +15,15 @@ import (
 
 // BenchmarkMemory kills 1,000 containers of an engine that takes its time.
 func BenchmarkMemory(b *testing.B) {
-	e := newEngine(b)
-	e.stop = func(e *engine, w http.ResponseWriter, r *http.Request) {
-		time.Sleep(100 * time.Millisecond)
-		e.stopped.Store(r.PathValue("id"), true)
-	}
+	e := newEngine(b, 1000)
+	e.onStop = func(*box, *http.Request) *answer { time.Sleep(100 * time.Millisecond); return nil }
 	killctr := filepath.Join(b.TempDir(), "killctr")
 	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", killctr, ".")
 	if said, err := build.CombinedOutput(); err != nil {
 		b.Fatalf("%v\n%s", err, said)
 	}
 	var in strings.Builder
-	for n := range 1000 {
+	for n := 1; n <= 1000; n++ {
 		in.WriteString(condemned(filtertest.ID(n), 0))
 	}
 	var out strings.Builder

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/events"
+	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/client"
 
 	"winnow/tools/internal/dockertest"
@@ -84,15 +86,12 @@ func TestKills(t *testing.T) {
 			if got.Result != record.ResultKilled || got.Signal != test.signal || got.Error != "" {
 				t.Errorf("got %+v", got)
 			}
-			if test.host.RestartPolicy.Name != "" {
-				time.Sleep(time.Second) // ten times what Docker waits before the first restart
+			if test.removed {
+				eventually(t, "it is removed", func() bool { return inspect(t, docker, id) == nil })
+				return
 			}
-			state := inspect(t, docker, id)
-			for tries := 0; test.removed && state != nil && tries < 100; tries++ { // Docker removes in its own time
-				time.Sleep(100 * time.Millisecond)
-				state = inspect(t, docker, id)
-			}
-			if (state == nil) != test.removed || state != nil && state.Running {
+			// One that Docker is about to start again says so as soon as it ends.
+			if state := inspect(t, docker, id); state == nil || state.Running || state.Restarting || state.Status != "exited" {
 				t.Errorf("its state is %+v", state)
 			}
 		})
@@ -134,6 +133,30 @@ func TestChangesNothing(t *testing.T) {
 		if after := inspect(t, docker, id); after == nil || !after.Running || after.StartedAt != before.StartedAt {
 			t.Errorf("%s: its state is %+v", want, after)
 		}
+	}
+}
+
+// With --only, what lacks the label lives on beside what has it.
+func TestOnly(t *testing.T) {
+	t.Parallel()
+	docker := dockertest.Client(t)
+	theirs := victim(t)
+	ours := dockertest.Start(t, container.Config{Labels: map[string]string{record.LabelManaged: "true", "winnow.test": "x"}}, container.HostConfig{})
+	kills, err := kill(t, condemned(theirs, 0)+condemned(ours, 0), "--only", "winnow.test", "--rm")
+	if err != nil || len(kills) != 2 {
+		t.Fatalf("got %+v, %v", kills, err)
+	}
+	for _, kill := range kills {
+		want := map[string]string{theirs: record.ResultDryRun, ours: record.ResultKilled}[kill.ID]
+		if kill.Result != want {
+			t.Errorf("got %+v, want %s", kill, want)
+		}
+	}
+	if state := inspect(t, docker, theirs); state == nil || !state.Running {
+		t.Errorf("its state is %+v", state)
+	}
+	if state := inspect(t, docker, ours); state != nil {
+		t.Errorf("its state is %+v", state)
 	}
 }
 
@@ -280,14 +303,15 @@ func TestDockerdRestarts(t *testing.T) {
 	var kills []record.Kill
 	var err error
 	done := make(chan struct{})
+	signalled := killed(t, dockertest.Client(t), id)
 	go func() {
 		defer close(done)
 		kills, err = kill(t, condemned(id, 0), "--grace", "3s")
 	}()
-	time.Sleep(time.Second) // a third of the grace
+	within(t, func() { <-signalled })
 	d.stop()
 	d.start()
-	<-done
+	within(t, func() { <-done })
 	if err != nil || len(kills) != 1 {
 		t.Fatalf("got %+v, %v", kills, err)
 	}
@@ -297,6 +321,14 @@ func TestDockerdRestarts(t *testing.T) {
 	if state := inspect(t, dockertest.Client(t), id); state == nil || state.Running {
 		t.Errorf("its state is %+v", state)
 	}
+}
+
+// killed tells when Docker sends the container a signal.
+func killed(t *testing.T, docker *client.Client, id string) <-chan events.Message {
+	t.Helper()
+	messages, _ := docker.Events(t.Context(), events.ListOptions{Filters: filters.NewArgs(
+		filters.Arg("container", id), filters.Arg("event", "kill"))})
+	return messages
 }
 
 // daemon is a dockerd of the test's own.

@@ -1,86 +1,356 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"os"
-	"os/exec"
+	"net/http/httptest"
+	"net/http/httptrace"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
+	"github.com/docker/docker/client"
+
+	"winnow/tools/internal/cli"
 	"winnow/tools/internal/dockertest"
 	"winnow/tools/internal/filtertest"
 	"winnow/tools/internal/record"
 )
 
-func TestBadLines(t *testing.T)  { filtertest.BadLines(t, run) }
-func TestGoodLines(t *testing.T) { filtertest.GoodLines(t, run) }
-
-// engine answers as Docker does, for containers that do as the test says.
+// engine answers as Docker 20.10 does, and as strictly: it knows the containers
+// that were put into it and no others, stops as it is asked to, and fails the
+// test for what no client of its should ask. A test changes one answer of it by
+// a hook.
 type engine struct {
-	mu      sync.Mutex
-	labels  string
-	started time.Time
-	exit    int // the exit code; -1 while it runs
-	stop    func(*engine, http.ResponseWriter, *http.Request)
-	remove  int // the status of a removal
-	stops   atomic.Int32
-	stopped sync.Map // ids that no longer run, whatever exit says
+	t testing.TB
+
+	// Each hook is called before the usual answer, with what is asked; it gives
+	// that unless it returns another.
+	onInspect, onStop, onRemove func(*box, *http.Request) *answer
+
+	mu    sync.Mutex
+	boxes map[string]*box
+	asked []string // as "inspect ID", "stop ID t=10", "remove ID", with ID's last digits
 }
 
-// newEngine makes one whose containers may be killed, and stop at once.
-func newEngine(t testing.TB) *engine {
-	e := &engine{labels: `{"winnow.managed":"true"}`, started: time.Now().Add(-time.Hour), exit: -1, remove: 204}
-	e.stop = func(e *engine, w http.ResponseWriter, _ *http.Request) { e.exited(143); w.WriteHeader(204) }
-	mux := dockertest.Engine(t)
-	mux.HandleFunc("GET /v1.41/containers/{id}/json", e.inspect)
-	mux.HandleFunc("POST /v1.41/containers/{id}/stop", func(w http.ResponseWriter, r *http.Request) {
-		e.stops.Add(1)
-		e.stop(e, w, r)
-	})
-	mux.HandleFunc("DELETE /v1.41/containers/{id}", func(w http.ResponseWriter, r *http.Request) {
-		if e.remove >= 400 {
-			http.Error(w, map[int]string{409: "removal is already in progress", 500: "device is busy"}[e.remove], e.remove)
-		}
-	})
+// box is a container. It may be changed until the engine is asked of it, and in
+// its hooks with the engine's lock.
+type box struct {
+	id         string
+	labels     map[string]string
+	started    string
+	running    bool
+	exit       int
+	stopSignal string
+	stubborn   bool // does not heed its stop signal
+	autoRemove bool
+}
+
+// answer is a status and what the engine says with it: why it could not, or the
+// whole answer. Status 0 breaks the connection.
+type answer struct {
+	status  int
+	message string
+}
+
+// newEngine makes one whose containers, of the ids 1 to n, may be killed and
+// stop at once, and puts it into the environment.
+func newEngine(t testing.TB, n int) *engine {
+	e := makeEngine(t, n)
+	dockertest.Engine(t).Handle("/v1.41/", e.handler())
 	return e
 }
 
-func (e *engine) exited(code int) {
+func makeEngine(t testing.TB, n int) *engine {
+	e := &engine{t: t, boxes: map[string]*box{}}
+	for i := 1; i <= n; i++ {
+		e.boxes[filtertest.ID(i)] = &box{id: filtertest.ID(i), labels: map[string]string{record.LabelManaged: "true"},
+			started: time.Now().Add(-time.Hour).UTC().Format(time.RFC3339Nano), running: true}
+	}
+	return e
+}
+
+func (e *engine) box(n int) *box { return e.boxes[filtertest.ID(n)] }
+
+func (e *engine) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1.41/containers/{id}/json", e.inspect)
+	mux.HandleFunc("POST /v1.41/containers/{id}/stop", e.stop)
+	mux.HandleFunc("DELETE /v1.41/containers/{id}", e.remove)
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		e.t.Errorf("the engine was asked %s %s", r.Method, r.URL)
+		say(w, &answer{404, "page not found"})
+	})
+	return mux
+}
+
+// say answers as the engine does where it has nothing to show.
+func say(w http.ResponseWriter, a *answer) {
+	if a.status == 0 {
+		panic(http.ErrAbortHandler)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(a.status)
+	if a.status >= 400 {
+		json.NewEncoder(w).Encode(map[string]string{"message": a.message})
+	} else {
+		io.WriteString(w, a.message)
+	}
+}
+
+// begin notes what is asked of which container and gives the hook's answer.
+func (e *engine) begin(r *http.Request, what string, hook func(*box, *http.Request) *answer) (*box, *answer) {
 	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.exit = code
+	id := r.PathValue("id")
+	found := e.boxes[id]
+	e.asked = append(e.asked, strings.TrimSpace(fmt.Sprintf("%s %s %s", what, strings.TrimLeft(id, "0"), r.URL.RawQuery)))
+	e.mu.Unlock()
+	if found == nil {
+		return nil, &answer{404, "No such container: " + id}
+	}
+	if hook != nil {
+		return found, hook(found, r)
+	}
+	return found, nil
 }
 
 func (e *engine) inspect(w http.ResponseWriter, r *http.Request) {
+	box, instead := e.begin(r, "inspect", e.onInspect)
+	if instead != nil {
+		say(w, instead)
+		return
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	_, stopped := e.stopped.Load(r.PathValue("id"))
-	fmt.Fprintf(w, `{"Id":%q,"State":{"Running":%v,"ExitCode":%d,"StartedAt":%q},"Config":{"Labels":%s}}`,
-		r.PathValue("id"), e.exit < 0 && !stopped, max(e.exit, 0), e.started.Format(time.RFC3339Nano), e.labels)
+	w.Header().Set("Content-Type", "application/json")
+	json.NewEncoder(w).Encode(map[string]any{
+		"Id":     box.id,
+		"State":  map[string]any{"Running": box.running, "ExitCode": box.exit, "StartedAt": box.started},
+		"Config": map[string]any{"Labels": box.labels, "StopSignal": box.stopSignal},
+	})
+}
+
+func (e *engine) stop(w http.ResponseWriter, r *http.Request) {
+	grace, err := strconv.Atoi(r.URL.Query().Get("t"))
+	if err != nil || grace < 0 || r.URL.RawQuery != fmt.Sprintf("t=%d", grace) {
+		e.t.Errorf("asked to stop with %q", r.URL.RawQuery)
+	}
+	box, instead := e.begin(r, "stop", e.onStop)
+	if instead != nil {
+		say(w, instead)
+		return
+	}
+	e.mu.Lock()
+	running, stubborn := box.running, box.stubborn
+	e.mu.Unlock()
+	if !running {
+		say(w, &answer{304, ""})
+		return
+	}
+	if !stubborn {
+		e.exited(box, 143)
+		say(w, &answer{204, ""})
+		return
+	}
+	ended := make(chan struct{})
+	time.AfterFunc(time.Duration(grace)*time.Second, func() { e.exited(box, 137); close(ended) }) // whoever still waits for it
+	select {
+	case <-ended:
+		say(w, &answer{204, ""})
+	case <-r.Context().Done():
+	}
+}
+
+// exited ends a container, unless it is over.
+func (e *engine) exited(box *box, code int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !box.running {
+		return
+	}
+	box.running, box.exit = false, code
+	if box.autoRemove {
+		delete(e.boxes, box.id)
+	}
+}
+
+func (e *engine) remove(w http.ResponseWriter, r *http.Request) {
+	if r.URL.RawQuery != "" {
+		e.t.Errorf("asked to remove with %q", r.URL.RawQuery) // volumes, links or by force
+	}
+	box, instead := e.begin(r, "remove", e.onRemove)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch {
+	case instead != nil:
+		say(w, instead)
+	case box.running:
+		say(w, &answer{409, "You cannot remove a running container " + box.id})
+	default:
+		delete(e.boxes, box.id)
+		say(w, &answer{204, ""})
+	}
+}
+
+// running counts the containers that are.
+func (e *engine) running() (n int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, b := range e.boxes {
+		if b.running {
+			n++
+		}
+	}
+	return n
+}
+
+// heard gives what the engine was asked, in order; of what begins with prefix.
+func (e *engine) heard(prefix string) []string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(e.asked), func(s string) bool { return !strings.HasPrefix(s, prefix) })
+}
+
+// hang answers when the client has gone away, or the test has.
+func hang(_ *box, r *http.Request) *answer {
+	<-r.Context().Done()
+	return &answer{500, "too late"}
+}
+
+// nth makes a hook that is asked in the n-th call only, counted from 1.
+func nth(n int, hook func(*box, *http.Request) *answer) func(*box, *http.Request) *answer {
+	var mu sync.Mutex
+	calls := 0
+	return func(b *box, r *http.Request) *answer {
+		mu.Lock()
+		calls++
+		here := calls == n
+		mu.Unlock()
+		if here {
+			return hook(b, r)
+		}
+		return nil
+	}
+}
+
+// wire brings requests to the engine without a socket, so that a synctest
+// bubble's clock applies. What dial returns keeps one from being sent.
+type wire struct {
+	to   http.Handler
+	dial func(*http.Request) error
+}
+
+func (w wire) RoundTrip(r *http.Request) (*http.Response, error) {
+	if w.dial != nil {
+		if err := w.dial(r); err != nil {
+			return nil, err
+		}
+	}
+	if trace := httptrace.ContextClientTrace(r.Context()); trace != nil && trace.WroteHeaders != nil {
+		trace.WroteHeaders()
+	}
+	recorder, done := httptest.NewRecorder(), make(chan any, 1)
+	go func() {
+		defer func() { done <- recover() }()
+		w.to.ServeHTTP(recorder, r.Clone(r.Context()))
+	}()
+	select {
+	case <-r.Context().Done():
+		return nil, r.Context().Err()
+	case broken := <-done:
+		if broken != nil {
+			return nil, io.ErrUnexpectedEOF
+		}
+		return recorder.Result(), nil
+	}
+}
+
+// client is one of the engine's, over wire.
+func (e *engine) client(dial func(*http.Request) error) func() (*client.Client, error) {
+	return func() (*client.Client, error) {
+		return client.NewClientWithOpts(client.WithVersion("1.41"),
+			client.WithHTTPClient(&http.Client{Transport: wire{e.handler(), dial}}))
+	}
+}
+
+// usual is what the flags say when nothing is said.
+func usual() settings {
+	return settings{grace: 10 * time.Second, maxAge: time.Minute, timeout: 5 * time.Second,
+		patience: 15 * time.Second, while: &cli.While{}}
+}
+
+// trial is a killer over wire, for a bubble.
+type trial struct {
+	*killer
+	interrupt, abandon context.CancelCauseFunc
+	stdout, stderr     lockedBuffer
+}
+
+func newTrial(t *testing.T, e *engine, s settings) *trial {
+	var r trial
+	var ctx, under context.Context
+	ctx, r.interrupt = context.WithCancelCause(t.Context())
+	under, r.abandon = context.WithCancelCause(t.Context())
+	r.killer = newKiller(ctx, under, s, &output{w: &r.stdout, broken: r.interrupt,
+		complain: func(err error) { fmt.Fprintln(&r.stderr, err) }})
+	r.connect = e.client(nil)
+	return &r
+}
+
+// one kills container n, sampled that long ago, and gives the kill line.
+func (r *trial) one(t *testing.T, n int, age time.Duration) record.Kill {
+	t.Helper()
+	if err := r.govern(strings.NewReader(condemned(filtertest.ID(n), age))); err != nil && r.ctx.Err() == nil {
+		t.Fatal(err)
+	}
+	kills := killLines(t, r.stdout.String())
+	if len(kills) != 1 {
+		t.Fatalf("%d kill lines", len(kills))
+	}
+	return kills[0]
+}
+
+// lockedBuffer takes writes of one goroutine while another reads.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
 }
 
 // condemned is the line of a container that is to be killed, sampled that long
 // ago.
 func condemned(id string, age time.Duration) string {
+	return condemnedAt(id, time.Now().Add(-age).UTC().Format(time.RFC3339Nano))
+}
+
+func condemnedAt(id, when string) string {
 	return fmt.Sprintf(`{"type":"container","time":%q,"host":"h","snapshot":"s","id":%q,"name":"web","image":"low","class":"high","verdict":"kill","reason":"too <heavy>"}`+"\n",
-		time.Now().Add(-age).UTC().Format(time.RFC3339Nano), id)
+		when, id)
 }
 
 // kill runs killctr over the stream and gives its kill lines and error.
 func kill(t *testing.T, in string, args ...string) ([]record.Kill, error) {
 	t.Helper()
-	var stdout, stderr strings.Builder
-	err := run(t.Context(), args, strings.NewReader(in), &stdout, &stderr)
+	var stdout, stderr lockedBuffer
+	var err error
+	within(t, func() { err = run(t.Context(), args, strings.NewReader(in), &stdout, &stderr) })
 	kills := killLines(t, stdout.String())
 	if got := strings.Count(stdout.String(), "\n") - len(kills); got != strings.Count(in, "\n") {
 		t.Errorf("passed %d lines on: %s", got, stdout.String())
@@ -88,261 +358,40 @@ func kill(t *testing.T, in string, args ...string) ([]record.Kill, error) {
 	return kills, err
 }
 
+// within fails the test where f has not returned in a time far above what it
+// needs.
+func within(t *testing.T, f func()) {
+	t.Helper()
+	done := make(chan struct{})
+	go func() { defer close(done); f() }()
+	select {
+	case <-done:
+	case <-time.After(time.Minute):
+		t.Fatal("does not end")
+	}
+}
+
+// eventually waits until ok, for a time far above what it needs.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not in a minute: %s", what)
+		}
+	}
+}
+
 func killLines(t *testing.T, stream string) (kills []record.Kill) {
 	t.Helper()
 	for text := range strings.Lines(stream) {
 		var kill record.Kill
+		if !strings.HasPrefix(text, `{"type":"kill"`) {
+			continue
+		}
 		if err := json.Unmarshal([]byte(text), &kill); err != nil {
 			t.Fatalf("%v: %s", err, text)
 		}
-		if kill.Type == record.TypeKill {
-			kills = append(kills, kill)
-		}
+		kills = append(kills, kill)
 	}
 	return kills
-}
-
-func TestOutcomes(t *testing.T) {
-	now, id := time.Now(), filtertest.ID(1)
-	tests := []struct {
-		name, line   string
-		args         []string
-		change       func(*engine)
-		result, says string
-		stops        int32
-		fails        bool
-	}{
-		{"killed", condemned(id, 0), nil, func(*engine) {}, "killed", "", 1, false},
-		{"killed, a minute old by far", condemned(id, 50*time.Second), nil, func(*engine) {}, "killed", "", 1, false},
-		{"dry run", condemned(id, 0), []string{"--dry-run"}, func(*engine) {}, "dry_run", "", 0, false},
-		{"too old", condemned(id, 61*time.Second), nil, func(*engine) {}, "stale", "the sample is 1m1s old, more than 1m0s", 0, false},
-		{"from the future", condemned(id, -10*time.Second), nil, func(*engine) {}, "stale", "in the future", 0, false},
-		{"clock set back a little", condemned(id, -2*time.Second), nil, func(*engine) {}, "killed", "", 1, false},
-		{"no time", strings.Replace(condemned(id, 0), `"time"`, `"when"`, 1), nil, func(*engine) {}, "stale", "the sample has no time", 0, false},
-		{"restarted", condemned(id, 5*time.Second), nil, func(e *engine) { e.started = now }, "stale", "started since the sample", 0, false},
-		{"not running", condemned(id, 0), nil, func(e *engine) { e.exit = 0 }, "gone", "it is not running", 0, false},
-		{"protected", condemned(id, 0), []string{"--all"}, func(e *engine) { e.labels = `{"winnow.managed":"true","winnow.protect":"true"}` },
-			"protected", "labelled winnow.protect=true", 0, false},
-		{"protected, dry run", condemned(id, 0), []string{"--dry-run"}, func(e *engine) { e.labels = `{"winnow.managed":"true","winnow.protect":"true"}` },
-			"protected", "labelled winnow.protect=true", 0, false},
-		{"not managed", condemned(id, 0), nil, func(e *engine) { e.labels = `null` }, "protected", "not labelled winnow.managed=true", 0, false},
-		{"not managed, but all", condemned(id, 0), []string{"--all"}, func(e *engine) { e.labels = `null` }, "killed", "", 1, false},
-		{"removed meanwhile", condemned(id, 0), []string{"--rm"}, func(e *engine) { e.remove = 409 }, "killed", "", 1, false},
-		{"not removed", condemned(id, 0), []string{"--rm"}, func(e *engine) { e.remove = 500 }, "killed", "", 1, true},
-		{"restarted in between", condemned(id, 0), nil, func(e *engine) {
-			e.stop = func(e *engine, _ http.ResponseWriter, _ *http.Request) {
-				e.mu.Lock()
-				defer e.mu.Unlock()
-				e.started = time.Now()
-			}
-		}, "stale", "started since the sample", 1, false},
-		{"Docker fails twice", condemned(id, 0), nil, func(e *engine) {
-			e.stop = func(e *engine, w http.ResponseWriter, _ *http.Request) {
-				if e.stops.Load() < 3 {
-					panic(http.ErrAbortHandler) // the connection breaks
-				}
-				e.exited(137)
-			}
-		}, "killed", "", 3, false},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			e := newEngine(t)
-			test.change(e)
-			kills, err := kill(t, test.line, test.args...)
-			if (err != nil) != test.fails {
-				t.Errorf("ended with %v", err)
-			}
-			if len(kills) != 1 {
-				t.Fatalf("%d kill lines", len(kills))
-			}
-			got := kills[0]
-			if got.Result != test.result || !strings.Contains(got.Error, test.says) || (test.says == "") != (got.Error == "") {
-				t.Errorf("got %+v", got)
-			}
-			if (got.Signal != "") != (test.result == "killed") {
-				t.Errorf("signal %q of %s", got.Signal, got.Result)
-			}
-			if got.ID != id || got.Name != "web" || got.Image != "low" || got.Class != "high" || got.Reason != "too <heavy>" ||
-				got.Host != "h" || got.Snapshot != "s" || time.Since(got.Time) > time.Minute {
-				t.Errorf("got %+v", got)
-			}
-			if e.stops.Load() != test.stops {
-				t.Errorf("stopped %d times, want %d", e.stops.Load(), test.stops)
-			}
-		})
-	}
-}
-
-// A container named twice, in one snapshot or while it is being killed, is
-// killed once.
-func TestSameContainerTwice(t *testing.T) {
-	newEngine(t)
-	line, other := condemned(filtertest.ID(1), 0), condemned(filtertest.ID(2), 0)
-	kills, err := kill(t, line+other+line)
-	if err != nil || len(kills) != 2 {
-		t.Errorf("got %+v, %v", kills, err)
-	}
-}
-
-func TestStopSignal(t *testing.T) {
-	for configured, want := range map[string]string{"": "SIGTERM", "15": "SIGTERM", "9": "SIGKILL", "term": "SIGTERM",
-		"SIGQUIT": "SIGQUIT", "RTMIN+3": "SIGRTMIN+3", "64": "64"} {
-		if got := stopSignal(configured); got != want {
-			t.Errorf("%q: got %s, want %s", configured, got, want)
-		}
-	}
-}
-
-// 300 kills are under way at most 128 at a time, while all lines pass at once.
-func TestBoundedAndNotBlocking(t *testing.T) {
-	e := newEngine(t)
-	release := make(chan struct{})
-	var now, most atomic.Int32
-	e.stop = func(_ *engine, w http.ResponseWriter, _ *http.Request) {
-		for n := now.Add(1); ; {
-			if old := most.Load(); n <= old || most.CompareAndSwap(old, n) {
-				break
-			}
-		}
-		<-release
-		now.Add(-1)
-		http.Error(w, `{"message":"removed"}`, 404)
-	}
-	stdin, feed := io.Pipe()
-	answer, stdout := io.Pipe()
-	done := make(chan error, 1)
-	go func() { done <- run(t.Context(), nil, stdin, stdout, io.Discard); stdout.Close() }()
-	lines := bufio.NewReader(answer)
-	for n := range 300 {
-		text := condemned(filtertest.ID(n), 0)
-		go io.WriteString(feed, text)
-		if got, err := lines.ReadString('\n'); err != nil || got != text {
-			t.Fatalf("got %q, %v", got, err)
-		}
-	}
-	feed.Close()
-	for most.Load() < parallel {
-		time.Sleep(time.Millisecond)
-	}
-	e.exited(0)
-	close(release)
-	rest, _ := io.ReadAll(lines)
-	if err := <-done; err != nil {
-		t.Error(err)
-	}
-	if kills := killLines(t, string(rest)); len(kills) != 300 {
-		t.Errorf("%d kill lines", len(kills))
-	}
-	if most.Load() != parallel {
-		t.Errorf("%d at a time", most.Load())
-	}
-}
-
-// start runs killctr as a process that has one kill under way, and gives what
-// ends that kill.
-func start(t *testing.T, stdout io.Writer) (cmd *exec.Cmd, feed io.WriteCloser, finish func()) {
-	e := newEngine(t)
-	begun, release := make(chan struct{}), make(chan struct{})
-	e.stop = func(e *engine, _ http.ResponseWriter, r *http.Request) {
-		close(begun)
-		select {
-		case <-release:
-			e.exited(0)
-		case <-r.Context().Done():
-		}
-	}
-	cmd = exec.Command("killctr")
-	cmd.Stdout, cmd.Stderr = stdout, os.Stderr
-	feed, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { cmd.Process.Kill() })
-	io.WriteString(feed, condemned(filtertest.ID(1), 0))
-	<-begun
-	return cmd, feed, func() { close(release) }
-}
-
-// A first signal lets the kill under way come to its end, though the input goes
-// on, and begins no other.
-func TestInterrupt(t *testing.T) {
-	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
-		t.Run(signal.String(), func(t *testing.T) {
-			var stdout strings.Builder
-			cmd, feed, finish := start(t, &stdout)
-			cmd.Process.Signal(signal)
-			time.Sleep(100 * time.Millisecond) // until it is delivered
-			io.WriteString(feed, condemned(filtertest.ID(2), 0))
-			finish()
-			err := cmd.Wait()
-			if cmd.ProcessState.ExitCode() != 1 {
-				t.Errorf("ended with %v", err)
-			}
-			kills := killLines(t, stdout.String())
-			if len(kills) != 1 || kills[0].Result != record.ResultKilled {
-				t.Errorf("got %s", stdout.String())
-			}
-		})
-	}
-}
-
-func TestSecondInterrupt(t *testing.T) {
-	var stdout strings.Builder
-	cmd, _, _ := start(t, &stdout)
-	ended := make(chan error)
-	go func() { ended <- cmd.Wait() }()
-	for {
-		cmd.Process.Signal(syscall.SIGINT)
-		select {
-		case err := <-ended:
-			var exit *exec.ExitError
-			if !errors.As(err, &exit) || !exit.Sys().(syscall.WaitStatus).Signaled() {
-				t.Errorf("ended with %v", err)
-			}
-			return
-		case <-time.After(100 * time.Millisecond):
-		}
-	}
-}
-
-// Kills go on when nobody reads of them any more.
-func TestReaderGone(t *testing.T) {
-	r, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd, feed, finish := start(t, w)
-	r.Close()
-	w.Close()
-	feed.Close()
-	finish()
-	if err := cmd.Wait(); cmd.ProcessState.ExitCode() != 1 {
-		t.Errorf("ended with %v", err)
-	}
-}
-
-func TestGivesUp(t *testing.T) {
-	e := newEngine(t)
-	e.stop = func(_ *engine, w http.ResponseWriter, _ *http.Request) {
-		http.Error(w, `{"message":"tried to kill container, but did not receive an exit event"}`, 500)
-	}
-	var stdout, stderr strings.Builder
-	k := newKiller(context.Background(), settings{maxAge: time.Minute, timeout: time.Second, patience: time.Second},
-		&output{w: &stdout, complain: func(err error) { fmt.Fprintln(&stderr, err) }})
-	if err := k.readAll(strings.NewReader(condemned(filtertest.ID(1), 0))); err != nil {
-		t.Fatal(err)
-	}
-	k.wait()
-	kills := killLines(t, stdout.String())
-	if len(kills) != 1 || kills[0].Result != record.ResultFailed ||
-		!strings.Contains(kills[0].Error, "gave up after 1s: it still runs: ") || !strings.Contains(kills[0].Error, "exit event") {
-		t.Errorf("got %+v", kills)
-	}
-	if !strings.Contains(stderr.String(), "container 000000000000 web: not killed: gave up") {
-		t.Errorf("said %q", stderr.String())
-	}
 }

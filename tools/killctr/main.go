@@ -5,10 +5,14 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
+	"unicode"
 
 	"winnow/tools/internal/cli"
 	"winnow/tools/internal/record"
@@ -19,8 +23,11 @@ kill: its stop signal, --grace, then SIGKILL. What became of it is one more line
 of type kill. Right before, it asks Docker about the container again, and lets
 it live where its labels forbid it, where it was restarted since the sample, or
 where the sample is older than --max-age. A log that is replayed kills nothing.
-The first SIGINT or SIGTERM lets the kills that have begun come to their end, a
-second one does not.`
+With --only, what lacks the label is not stopped either, but reported as with
+--dry-run. When the file of --while is gone, when stdout is, or with the first
+SIGINT, SIGTERM, SIGQUIT or SIGHUP, no stop begins any more; those that have
+begun come to their end, and their lines are written. With a second signal,
+other than SIGHUP, their lines say that the end was not seen.`
 
 func main() {
 	signal.Ignore(syscall.SIGPIPE) // what has begun is finished without a reader too
@@ -31,11 +38,21 @@ func main() {
 type settings struct {
 	grace, maxAge, timeout time.Duration
 	remove, dryRun, all    bool
+	only                   label
+	while                  *cli.While
 
-	// patience is how long after the grace a stop is tried again, such as while
-	// dockerd restarts.
+	// patience is how long a stop is tried again, such as while dockerd restarts:
+	// until Docker has it, and after the grace once more.
 	patience time.Duration
 }
+
+var (
+	errInterrupted = errors.New("interrupted")
+	errAbandoned   = errors.New("interrupted: its end was not seen")
+)
+
+// lastWords is how long a second signal waits for a stdout that is stuck.
+const lastWords = time.Second
 
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) error {
 	t := cli.New("killctr", "[flags] < records", summary, stderr)
@@ -45,7 +62,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	t.DurationVar(&s.timeout, "timeout", 5*time.Second, "how long to wait for Docker's answer to a question")
 	t.BoolVar(&s.remove, "rm", false, "remove the container, not its volumes, when it is stopped")
 	t.BoolVar(&s.dryRun, "dry-run", false, "ask all questions and print the lines, but stop nothing")
+	t.Var(&s.only, "only", "stop only what carries this label, with this value; for all else, as with --dry-run")
 	t.BoolVar(&s.all, "all", false, "containers without the label winnow.managed=true may be killed too")
+	s.while = t.WhileFlag()
 	if err := t.Parse(args, stdout, 0); err != nil {
 		return err
 	}
@@ -59,23 +78,82 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return err
 	}
 
-	ctx, restore := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
-	defer restore()
-	context.AfterFunc(ctx, restore) // so that a second signal ends it
-	out := &output{w: stdout, complain: t.Complain}
-	k := newKiller(ctx, s, out)
+	ctx, interrupt := context.WithCancelCause(ctx)
+	defer interrupt(nil)
+	under, abandon := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer abandon(nil)
+	defer heedSignals(interrupt, abandon)()
+	ctx, forget := s.while.Context(ctx)
+	defer forget()
+	out := &output{w: stdout, complain: t.Complain, broken: interrupt}
+	k := newKiller(ctx, under, s, out)
+	return t.Done(k.govern(stdin))
+}
+
+// govern reads to the end or until it is told to stop, then waits for what has
+// begun.
+func (k *killer) govern(stdin io.Reader) error {
 	read := make(chan error, 1)
 	go func() { read <- k.readAll(stdin) }()
 	var err error
 	select {
 	case err = <-read:
-	case <-ctx.Done():
+	case <-k.ctx.Done():
 	}
-	k.wait()
-	if ctx.Err() != nil {
-		err = errors.New("interrupted")
+	ended := make(chan error, 1)
+	go func() {
+		k.wait()
+		ended <- k.out.close()
+	}()
+	var lost error
+	select {
+	case lost = <-ended:
+	case <-after(k.under, lastWords):
+		k.out.silence()
+		lost = errors.New("nobody reads stdout: lines are lost")
 	}
-	return t.Done(errors.Join(err, out.close()))
+	if k.ctx.Err() != nil {
+		err = context.Cause(k.ctx)
+	}
+	if lost == nil || errors.Is(err, lost) {
+		return err
+	}
+	return errors.Join(err, lost)
+}
+
+// after tells that ctx ended that long ago.
+func after(ctx context.Context, d time.Duration) <-chan struct{} {
+	over := make(chan struct{})
+	context.AfterFunc(ctx, func() { time.AfterFunc(d, func() { close(over) }) })
+	return over
+}
+
+// heedSignals heeds those that reach the process, until it is restored. SIGHUP
+// stays ignored where it is, as under nohup.
+func heedSignals(interrupt, abandon context.CancelCauseFunc) (restore func()) {
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT)
+	if !signal.Ignored(syscall.SIGHUP) {
+		signal.Notify(signals, syscall.SIGHUP)
+	}
+	go heed(signals, interrupt, abandon)
+	return func() {
+		signal.Stop(signals)
+		close(signals)
+	}
+}
+
+// heed interrupts at the first signal and abandons at a second one. A SIGHUP is
+// never that: a terminal that closes sends several, and nobody is in a hurry.
+func heed(signals <-chan os.Signal, interrupt, abandon context.CancelCauseFunc) {
+	interrupted := false
+	for s := range signals {
+		interrupt(errInterrupted)
+		if interrupted && s != syscall.SIGHUP {
+			abandon(errAbandoned)
+		}
+		interrupted = true
+	}
 }
 
 // readAll passes the lines on and begins the kills among them.
@@ -92,8 +170,40 @@ func (k *killer) readAll(stdin io.Reader) error {
 		if err != nil {
 			return err
 		}
-		k.out.line(line.Text())
+		if err := k.out.line(line.Text()); err != nil {
+			return err
+		}
 		k.take(line)
 	}
+	return nil
+}
+
+// label is the flag --only.
+type label struct{ key, value string }
+
+// on tells whether it is among labels. Where none was named, it is on all.
+func (l *label) on(labels map[string]string) bool {
+	value, there := labels[l.key]
+	return l.key == "" || there && (l.value == "" || value == l.value)
+}
+
+func (l *label) String() string {
+	if l.value == "" {
+		return l.key
+	}
+	return l.key + "=" + l.value
+}
+
+// Type is the flag's placeholder in --help.
+func (l *label) Type() string { return "LABEL[=VALUE]" }
+
+// Set takes no empty value: that is a variable that was not set.
+func (l *label) Set(text string) error {
+	key, value, valued := strings.Cut(text, "=")
+	odd := func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }
+	if key == "" || valued && value == "" || strings.ContainsFunc(key, odd) {
+		return fmt.Errorf("not a label such as winnow.test or winnow.test=NAME: %q", text)
+	}
+	l.key, l.value = key, value
 	return nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"crypto/rand"
 	"fmt"
 	"os"
@@ -28,6 +29,26 @@ func (b *batch) holds(l line) bool {
 	return len(b.numbers) < maxLines && len(b.body)+len(l.text) < maxBytes || len(b.numbers) == 0
 }
 
+// lines is how many lines the store counts in b: it passes over empty ones, as
+// only a file that was edited has them.
+func (b *batch) lines() int {
+	n := 0
+	for line := range bytes.Lines(b.body) {
+		if len(bytes.TrimSpace(line)) > 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// counted is n lines, in words.
+func counted(n int) string {
+	if n == 1 {
+		return "1 line"
+	}
+	return fmt.Sprintf("%d lines", n)
+}
+
 // ids names the batches of one run: host, run and number.
 type ids struct {
 	run  string
@@ -44,6 +65,9 @@ func newIDs() *ids {
 	}, host)
 	return &ids{run: host[:min(len(host), 64)] + "-" + rand.Text()[:16]}
 }
+
+// own tells whether id names a batch of this run.
+func (i *ids) own(id string) bool { return strings.HasPrefix(id, i.run+"-") }
 
 func (i *ids) new() string {
 	i.next++

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"time"
 
 	"winnow/tools/internal/cli"
@@ -29,14 +31,18 @@ type deliverer struct {
 	retryAt time.Time
 	backoff time.Duration
 
-	kept, lost int // lines of this run that went to the spool, or nowhere
-	why        error
+	why  error // why the store cannot be had
+	kept int   // lines of this run that wait in the spool
+	late int   // those that did, and are delivered
+
+	lost    int // lines of this run that went nowhere
+	whyLost error
 }
 
 func newDeliverer(t *cli.Tool, o *options) *deliverer {
 	d := &deliverer{t: t, ids: newIDs(), poster: &poster{options: o}}
 	if o.spool != "" {
-		d.spool = &spool{dir: o.spool, max: o.spoolMax}
+		d.spool = &spool{dir: o.spool, max: o.spoolMax, sync: (*os.File).Sync}
 	}
 	return d
 }
@@ -106,12 +112,30 @@ func (d *deliverer) end() {
 	if d.behind && (errors.Is(d.why, errBusy) || !time.Now().Before(d.retryAt)) {
 		d.sendSpool(d.poster.timeout)
 	}
-	if d.behind {
-		d.t.Warn("%v; %d lines of this call wait in %s for the next one", d.why, d.kept, d.spool.dir)
+	var ours *fs.PathError // not the store is at fault, and it will not pass by itself
+	switch {
+	case d.behind && errors.As(d.why, &ours):
+		d.t.Complain(d.waits())
+	case d.behind:
+		d.t.Warn("%v", d.waits())
 	}
-	if d.lost > 0 {
-		d.t.Complain(fmt.Errorf("%d lines were not delivered: %w", d.lost, d.why))
+	switch {
+	case d.lost == 1:
+		d.t.Complain(fmt.Errorf("1 line was not delivered: %w", d.whyLost))
+	case d.lost > 0:
+		d.t.Complain(fmt.Errorf("%d lines were not delivered: %w", d.lost, d.whyLost))
 	}
+}
+
+// waits says what is left in the spool, and why.
+func (d *deliverer) waits() error {
+	switch d.kept {
+	case 0:
+		return fmt.Errorf("%w; what was in %s waits for the next call", d.why, d.spool.dir)
+	case 1:
+		return fmt.Errorf("%w; 1 line of this call waits in %s for the next one", d.why, d.spool.dir)
+	}
+	return fmt.Errorf("%w; %d lines of this call wait in %s for the next one", d.why, d.kept, d.spool.dir)
 }
 
 // deliver sees to it that b is on a disk when it returns, and returns the next
@@ -127,7 +151,11 @@ func (d *deliverer) deliver(b *batch) *batch {
 	if !d.behind {
 		err := d.send(b)
 		var refused *refusedError
-		if err == nil || errors.As(err, &refused) && d.setAside(b) {
+		switch {
+		case err == nil:
+			return &batch{}
+		case errors.As(err, &refused):
+			d.putAside(b, refused)
 			return &batch{}
 		}
 		d.failed(err)
@@ -136,29 +164,38 @@ func (d *deliverer) deliver(b *batch) *batch {
 	return &batch{}
 }
 
-// setAside keeps a batch that the store refused out of the way of the others.
-// It is false where that is not possible.
-func (d *deliverer) setAside(b *batch) bool {
-	return d.spool != nil && d.spool.put(b, refusedExt) == nil
-}
-
-// send posts a batch and reports what of it was refused.
+// send posts a batch and reports which of its lines were refused.
 func (d *deliverer) send(b *batch) error {
 	ack, err := d.poster.post(b)
-	var refused *refusedError
-	if errors.As(err, &refused) {
-		d.t.Complain(fmt.Errorf("batch %s was refused: %w", b.id, err))
-	}
 	if err != nil {
 		return err
 	}
 	for _, r := range ack.Refused {
-		d.t.Complain(fmt.Errorf("%s was refused: %s", b.line(r.Line), r.Error))
+		d.t.Complain(fmt.Errorf("%s was refused: %s", b.line(r.Line), shown(r.Error)))
 	}
 	if ack.RefusedMore > 0 {
-		d.t.Complain(fmt.Errorf("%d more lines were refused", ack.RefusedMore))
+		d.t.Complain(fmt.Errorf("refused as well, and not named: %s", counted(ack.RefusedMore)))
 	}
 	return nil
+}
+
+// putAside keeps a batch that the store refused out of the way of the others.
+func (d *deliverer) putAside(b *batch, refused error) {
+	if d.spool == nil {
+		d.lose(len(b.numbers), refused)
+		return
+	}
+	path, kept, err := d.spool.put(b, refusedExt)
+	if kept > 0 {
+		d.refused(b.id, path, refused)
+	}
+	if err != nil {
+		d.lose(len(b.numbers)-kept, fmt.Errorf("%w; %w", refused, err))
+	}
+}
+
+func (d *deliverer) refused(id, path string, cause error) {
+	d.t.Complain(fmt.Errorf("batch %s was refused and is set aside in %s: %w", id, path, cause))
 }
 
 // line names a line of b, counted from 1.
@@ -172,30 +209,70 @@ func (b *batch) line(n int) string {
 // keep puts b into the spool.
 func (d *deliverer) keep(b *batch) {
 	if d.spool == nil {
-		d.lost += len(b.numbers)
+		d.lose(len(b.numbers), d.why)
 		return
 	}
-	if err := d.spool.put(b, waitingExt); err != nil {
-		if d.lost == 0 {
-			d.t.Warn("%v", err)
-		}
-		d.lost += len(b.numbers)
-		d.why = err
-		return
+	_, kept, err := d.spool.put(b, waitingExt)
+	d.kept += kept
+	if err != nil {
+		d.lose(len(b.numbers)-kept, err)
 	}
-	d.kept += len(b.numbers)
+}
+
+// lose counts lines that are neither delivered nor kept, and says the first
+// time at once that it comes to that.
+func (d *deliverer) lose(lines int, why error) {
+	if d.lost == 0 && d.spool != nil {
+		d.t.Warn("%v", why)
+	}
+	d.lost += lines
+	d.whyLost = why
 }
 
 func (d *deliverer) sendSpool(patience time.Duration) {
-	err := d.spool.send(patience, d.send)
+	err := d.spool.send(patience, d.sendKept)
 	if err != nil {
 		d.failed(err)
 		return
 	}
-	if d.kept > 0 {
-		d.t.Warn("the %d lines kept in %s are delivered", d.kept, d.spool.dir)
+	if d.late > 0 {
+		d.t.Warn("%s kept in %s: delivered", counted(d.late), d.spool.dir)
 	}
-	d.behind, d.backoff, d.kept = false, 0, 0
+	d.behind, d.backoff, d.kept, d.late = false, 0, 0, 0
+}
+
+// sendKept delivers a batch of the spool. One whose lines the store does not
+// account for is sent again: logd knows the id by then, stores nothing twice
+// and says so. A store that still does not account for them would hold up all
+// that waits behind, so the batch is set aside as a refused one is.
+func (d *deliverer) sendKept(e entry) error {
+	body, err := os.ReadFile(e.path)
+	if err != nil {
+		return err
+	}
+	b := &batch{id: e.id, body: body}
+	own := 0
+	if d.ids.own(e.id) {
+		own = b.lines()
+	}
+	if err = d.send(b); errors.Is(err, errMiscounted) {
+		err = d.send(b)
+	}
+	var refused *refusedError
+	switch {
+	case err == nil:
+		d.kept, d.late = d.kept-own, d.late+own
+		return os.Remove(e.path)
+	case !errors.As(err, &refused) && !errors.Is(err, errMiscounted):
+		return err
+	}
+	path, failed := d.spool.setAside(e)
+	if failed != nil {
+		return failed
+	}
+	d.kept -= own
+	d.refused(e.id, path, err)
+	return nil
 }
 
 // failed notes why the store cannot be had now.

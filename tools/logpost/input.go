@@ -20,8 +20,10 @@ type line struct {
 	err    error
 }
 
-// maxQueued bounds the lines, in bytes, that wait for the deliverer.
-const maxQueued = record.MaxLine
+const (
+	maxQueued = record.MaxLine  // bytes of the lines that wait for the deliverer
+	maxStuck  = 3 * time.Second // that stdout may take nothing once logpost is to end
+)
 
 // input passes the records of stdin on to stdout and then to the deliverer.
 // A slow store holds it up only when queue is full.
@@ -31,6 +33,7 @@ type input struct {
 	in    *stoppable
 	out   *bufio.Writer
 	outOK bool
+	last  int // the number of the line that next gave last
 }
 
 func newInput(stdin io.Reader, stdout io.Writer) *input {
@@ -106,8 +109,10 @@ func (i *input) next(ctx context.Context, until time.Time) (line, found) {
 	}
 }
 
+// rest is next when no more is to be read. What was read is to come out of
+// stdout first; where that takes nothing for too long it is named lost.
 func (i *input) rest() (line, found) {
-	for {
+	for give := time.Now().Add(maxStuck); ; time.Sleep(time.Millisecond) {
 		done := i.in.stop()
 		select {
 		case l, ok := <-i.queue:
@@ -117,12 +122,16 @@ func (i *input) rest() (line, found) {
 		if done {
 			return line{}, theEnd
 		}
-		time.Sleep(time.Millisecond)
+		if time.Now().After(give) {
+			i.in.state.Store(stopped)
+			return line{err: fmt.Errorf("stdout takes nothing: what was read after line %d is lost", i.last)}, aLine
+		}
 	}
 }
 
 func (i *input) taken(l line, ok bool) (line, found) {
 	i.room.Release(int64(len(l.text)))
+	i.last = max(i.last, l.number)
 	if !ok {
 		return l, theEnd
 	}

@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"winnow/tools/internal/cli"
 	"winnow/tools/internal/full"
 )
 
@@ -31,13 +32,15 @@ type fakeStore struct {
 	seen    map[string]bool
 	lines   []string
 	posts   int
+	sent    map[string]int // how often a batch came, by its id
+	bodies  []string
 	lose    int // answers that get lost after the batch was stored
 	headers http.Header
 }
 
 func newFakeStore(t *testing.T) *fakeStore {
 	t.Helper()
-	f := &fakeStore{seen: make(map[string]bool)}
+	f := &fakeStore{seen: make(map[string]bool), sent: make(map[string]int)}
 	f.Server = httptest.NewServer(f)
 	t.Cleanup(f.Close)
 	return f
@@ -49,6 +52,8 @@ func (f *fakeStore) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer f.mu.Unlock()
 	f.posts++
 	f.headers = r.Header
+	f.bodies = append(f.bodies, string(body))
+	f.sent[r.Header.Get("Winnow-Batch")]++
 	if f.status != 0 {
 		w.WriteHeader(f.status)
 		fmt.Fprint(w, `{"error":"so it was told"}`)
@@ -60,7 +65,8 @@ func (f *fakeStore) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	stored, refused := 0, []refusal{}
 	id := r.Header.Get("Winnow-Batch")
-	if !f.seen[id] {
+	duplicate := f.seen[id]
+	if !duplicate {
 		f.seen[id] = true
 		for i, line := range strings.Split(strings.TrimSuffix(string(body), "\n"), "\n") {
 			if f.refuse != "" && strings.Contains(line, f.refuse) {
@@ -75,13 +81,19 @@ func (f *fakeStore) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		f.lose--
 		panic(http.ErrAbortHandler)
 	}
-	json.NewEncoder(w).Encode(map[string]any{"stored": stored, "refused": refused, "duplicate": false})
+	json.NewEncoder(w).Encode(map[string]any{"stored": stored, "refused": refused, "duplicate": duplicate})
 }
 
 func (f *fakeStore) set(status int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.status = status
+}
+
+func (f *fakeStore) came() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.posts
 }
 
 func (f *fakeStore) got() []string {
@@ -103,9 +115,69 @@ func split(text string) []string { return strings.Split(strings.TrimSuffix(text,
 
 func post(t *testing.T, stdin string, args ...string) (stdout, stderr string, err error) {
 	t.Helper()
-	var out, errs bytes.Buffer
-	err = run(t.Context(), args, strings.NewReader(stdin), &out, &errs)
-	return out.String(), errs.String(), err
+	return begin(t, t.Context(), strings.NewReader(stdin), args...).end(t)
+}
+
+// call is a logpost under way.
+type call struct {
+	out, errs bytes.Buffer
+	done      chan error
+}
+
+func begin(t *testing.T, ctx context.Context, stdin io.Reader, args ...string) *call {
+	c := &call{done: make(chan error, 1)}
+	go func() { c.done <- run(ctx, args, stdin, &c.out, &c.errs) }()
+	return c
+}
+
+// tooLong is when a test gives up.
+const tooLong = 30 * time.Second
+
+var errHangs = errors.New("does not end")
+
+func (c *call) end(t *testing.T) (stdout, stderr string, err error) {
+	t.Helper()
+	select {
+	case err := <-c.done:
+		return c.out.String(), c.errs.String(), err
+	case <-time.After(tooLong):
+		t.Error(errHangs)
+		return "", "", errHangs
+	}
+}
+
+// until waits for what is to come true.
+func until(t *testing.T, what string, true func() bool) {
+	t.Helper()
+	for begun := time.Now(); !true(); time.Sleep(time.Millisecond) {
+		if time.Since(begun) > tooLong {
+			t.Fatalf("in vain: %s", what)
+		}
+	}
+}
+
+// files are those of a spool with this extension.
+func files(t *testing.T, dir, ext string) []string {
+	t.Helper()
+	found, err := filepath.Glob(filepath.Join(dir, "*"+ext))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+// textOf is what those files hold.
+func textOf(t *testing.T, dir, ext string) string {
+	t.Helper()
+	var all strings.Builder
+	for _, file := range files(t, dir, ext) {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all.Write(text)
+	}
+	return all.String()
 }
 
 func TestDelivers(t *testing.T) {
@@ -156,13 +228,63 @@ func TestNoInput(t *testing.T) {
 }
 
 func TestUsage(t *testing.T) {
-	for _, args := range [][]string{{}, {"--to", "127.0.0.1:7070"}, {"--to", "ftp://x"}, {"--nope"}, {"--to", "http://x", "y"},
-		{"--to", "http://x", "--timeout", "0"}} {
-		_, _, err := post(t, "", args...)
-		var usage interface{ Unwrap() error }
-		if err == nil || !errors.As(err, &usage) {
-			t.Errorf("%v: %v", args, err)
+	to := func(url string) []string { return []string{"--to", url, "--spool", "/nowhere/at/all"} }
+	good := func(args ...string) []string { return append([]string{"--to", "http://127.0.0.1:1"}, args...) }
+	tests := []struct {
+		args []string
+		want string
+	}{
+		{nil, "--to: say where the log store is"},
+		{to("127.0.0.1:7070"), `--to: not a URL such as http://127.0.0.1:7070: "127.0.0.1:7070"`},
+		{to("localhost:7070"), "--to: not a URL"},
+		{to("ftp://x"), "--to: not a URL"},
+		{to("http://[::1"), "--to: not a URL"},
+		{to("http://a b"), "--to: not a URL"},
+		{to("http://x:y"), "--to: not a URL"},
+		{to("http://x:-1"), "--to: not a URL"},
+		{to("http://x:0"), "--to: not a port from 1 to 65535: 0"},
+		{to("http://x:00/logs"), "--to: not a port from 1 to 65535: 00"},
+		{to("http://x:65536"), "--to: not a port from 1 to 65535: 65536"},
+		{to("https://127.0.0.1:99999"), "--to: not a port from 1 to 65535: 99999"},
+		{to("http://x:99999999999999999999"), "--to: not a port"},
+		{to("http://"), `--to: not a host: ""`},
+		{to("http://:7070"), `--to: not a host: ""`},
+		{to("http://a..b"), `--to: not a host: "a..b"`},
+		{to("http://256.1.1.1"), `--to: not a host: "256.1.1.1"`},
+		{to("http://127.1"), `--to: not a host: "127.1"`},
+		{to("http://-a"), `--to: not a host: "-a"`},
+		{to("http://" + strings.Repeat("a", 64)), "--to: not a host"},
+		{to("http://" + strings.Repeat("a.", 130)), "--to: not a host"},
+		{to("http://winnow:secret@x"), "--to: a user or password in the URL is of no use"},
+		{good("--nope"), "unknown flag: --nope"},
+		{good("y"), `unexpected argument: "y"`},
+		{good("--timeout", "0"), "--timeout: not a time to wait: 0s"},
+		{good("--timeout", "-5s"), "--timeout: not a time to wait: -5s"},
+		{good("--timeout", "5"), `--timeout: not a time such as 10s or 1m30s: "5"`},
+		{good("--timeout", "abc"), "--timeout: not a time such as"},
+		{good("--spool-max", "0"), "--spool-max: 0 keeps nothing"},
+		{good("--spool-max", "abc"), `--spool-max: not a size such as 64MB: "abc"`},
+		{good("--spool-max", "-5"), "--spool-max: not a size such as"},
+		{good("--spool-max", ""), "--spool-max: not a size such as"},
+	}
+	for _, test := range tests {
+		out, _, err := post(t, records(1, 1), test.args...)
+		var usage *cli.UsageError
+		if !errors.As(err, &usage) || !strings.HasPrefix(err.Error(), test.want) || out != "" {
+			t.Errorf("%q: %v, passed on %q", test.args, err, out)
 		}
+	}
+}
+
+func TestHostsThatMayBe(t *testing.T) {
+	for _, text := range []string{"http://x", "http://localhost:", "https://logs.example.org:443/winnow/", "http://a.b.", "http://h_1:65535", "http://h:1",
+		"http://127.0.0.1:7070", "http://[::1]:7070", "http://[fe80::1%25eth0]:80", "http://münchen.example", "http://1.2.3.example", "http://3com"} {
+		if _, err := parseURL(text); err != nil {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+	if to, err := parseURL("http://h/winnow/"); err != nil || to.String() != "http://h/winnow/logs" {
+		t.Errorf("%v, %v", to, err)
 	}
 }
 
@@ -267,12 +389,16 @@ func TestPoisonDoesNotBlockTheSpool(t *testing.T) {
 	if err == nil || !strings.Contains(errs, "was refused") || !strings.Contains(errs, "so it was told") {
 		t.Errorf("%v, said %q", err, errs)
 	}
-	// One that never was in the spool is set aside too.
-	if _, _, err := post(t, records(2, 1), args...); err == nil {
-		t.Error("exit status 0")
+	if aside := files(t, dir, refusedExt); len(aside) != 1 || !strings.Contains(errs, aside[0]) {
+		t.Errorf("set aside %v, said %q", aside, errs)
 	}
-	if aside, _ := filepath.Glob(filepath.Join(dir, "*"+refusedExt)); len(aside) != 2 {
-		t.Errorf("set aside: %v", aside)
+	// One that never was in the spool is set aside too.
+	_, errs, err = post(t, records(2, 1), args...)
+	if aside := files(t, dir, refusedExt); err == nil || len(aside) != 2 || !strings.Contains(errs, aside[1]) {
+		t.Errorf("%v, set aside %v, said %q", err, aside, errs)
+	}
+	if aside := textOf(t, dir, refusedExt); aside != records(1, 2) {
+		t.Errorf("set aside: %q", aside)
 	}
 	store.set(0)
 	if _, errs, err := post(t, records(3, 1), args...); err != nil || errs != "" {
@@ -309,19 +435,26 @@ func TestAnotherServerIsNoStore(t *testing.T) {
 func TestSpoolIsBounded(t *testing.T) {
 	dir := t.TempDir()
 	store := newFakeStore(t)
+	const bound = 60 << 10
 	args := []string{"--to", store.URL, "--spool", dir, "--spool-max", "60kB"}
 	store.set(http.StatusServiceUnavailable)
 	in := records(1, 3000)
 	out, errs, err := post(t, in, args...)
-	if err == nil || !strings.Contains(errs, "1000 lines were not delivered") || !strings.Contains(errs, "the spool is full") {
-		t.Errorf("%v, said %q", err, errs)
+	kept := strings.Count(in[:bound], "\n") // as many as fit
+	for _, want := range []string{fmt.Sprintf("%d lines of this call wait in %s", kept, dir), fmt.Sprintf("%d lines were not delivered", 3000-kept), "bytes are taken: the spool is full"} {
+		if !strings.Contains(errs, want) {
+			t.Errorf("does not say %q: %q", want, errs)
+		}
 	}
-	if out != in {
-		t.Error("not all was passed on")
+	if err == nil || out != in {
+		t.Errorf("%v, passed on %d bytes", err, len(out))
+	}
+	if size := len(textOf(t, dir, waitingExt)); size > bound || size < bound-100 {
+		t.Errorf("keeps %d bytes", size)
 	}
 	store.set(0)
 	post(t, "", args...)
-	if want := split(records(1, 2000)); !reflect.DeepEqual(store.got(), want) {
+	if want := split(records(1, kept)); !reflect.DeepEqual(store.got(), want) {
 		t.Errorf("the store got %d lines", len(store.got()))
 	}
 }
@@ -354,6 +487,7 @@ func TestFullDiskUnderTheSpool(t *testing.T) {
 }
 
 func TestTwoAtOnceOnASpool(t *testing.T) {
+	t.Parallel()
 	store := newFakeStore(t)
 	args := []string{"--to", store.URL, "--spool", t.TempDir()}
 	store.set(http.StatusServiceUnavailable)
@@ -392,42 +526,30 @@ func TestTwoAtOnceOnASpool(t *testing.T) {
 func TestLiveStreamIsDeliveredWithinASecond(t *testing.T) {
 	store := newFakeStore(t)
 	r, w := io.Pipe()
-	done := make(chan error)
-	var out, errs bytes.Buffer
-	go func() { done <- run(t.Context(), []string{"--to", store.URL}, r, &out, &errs) }()
+	c := begin(t, t.Context(), r, "--to", store.URL)
 	io.WriteString(w, records(1, 1))
-	for start := time.Now(); len(store.got()) == 0; time.Sleep(5 * time.Millisecond) {
-		if time.Since(start) > 5*time.Second {
-			t.Fatal("was not delivered while the stream was open")
-		}
-	}
+	until(t, "delivered while the stream is open", func() bool { return len(store.got()) == 1 })
 	w.Close()
-	if err := <-done; err != nil {
-		t.Error(err)
+	if _, errs, err := c.end(t); err != nil || errs != "" {
+		t.Errorf("%v, said %q", err, errs)
 	}
 }
 
 func TestStoreThatComesBackWithinTheRun(t *testing.T) {
+	t.Parallel()
 	store := newFakeStore(t)
 	store.set(http.StatusServiceUnavailable)
 	r, w := io.Pipe()
-	done := make(chan error)
-	var out, errs bytes.Buffer
-	go func() {
-		done <- run(t.Context(), []string{"--to", store.URL, "--spool", t.TempDir()}, r, &out, &errs)
-	}()
+	dir := t.TempDir()
+	c := begin(t, t.Context(), r, "--to", store.URL, "--spool", dir)
 	io.WriteString(w, records(1, 1001))
-	time.Sleep(50 * time.Millisecond)
+	until(t, "both batches are kept", func() bool { return len(files(t, dir, waitingExt)) == 2 })
 	store.set(0)
-	for start := time.Now(); len(store.got()) < 1001; time.Sleep(5 * time.Millisecond) {
-		if time.Since(start) > 10*time.Second {
-			t.Fatalf("got %d lines", len(store.got()))
-		}
-	}
+	until(t, "they are delivered while the stream is open", func() bool { return len(store.got()) == 1001 })
 	io.WriteString(w, records(1002, 1))
 	w.Close()
-	if err := <-done; err != nil {
-		t.Error(err)
+	if _, errs, err := c.end(t); err != nil || errs != "logpost: 1001 lines kept in "+dir+": delivered\n" {
+		t.Errorf("%v, said %q", err, errs)
 	}
 	if !reflect.DeepEqual(store.got(), split(records(1, 1002))) {
 		t.Errorf("got %d lines, or out of order", len(store.got()))
@@ -445,17 +567,16 @@ func TestStopDeliversWhatWasRead(t *testing.T) {
 			ctx, stop := context.WithCancel(t.Context())
 			r, w := io.Pipe()
 			defer w.Close()
-			done := make(chan error)
-			var out, errs bytes.Buffer
 			dir := t.TempDir()
-			go func() { done <- run(ctx, []string{"--to", store.URL, "--spool", dir}, r, &out, &errs) }()
+			c := begin(t, ctx, r, "--to", store.URL, "--spool", dir)
 			io.WriteString(w, records(1, 700))
 			io.WriteString(w, records(701, 700))
 			stop()
-			if err := <-done; err != nil {
+			out, _, err := c.end(t)
+			if err != nil {
 				t.Error(err)
 			}
-			passed := split(out.String())
+			passed := split(out)
 			store.set(0)
 			post(t, "", "--to", store.URL, "--spool", dir)
 			if !reflect.DeepEqual(store.got(), passed) || len(passed) < 700 {

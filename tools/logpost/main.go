@@ -6,9 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"net/url"
 	"os"
 	"os/signal"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -24,9 +28,14 @@ stored.
 With --spool, what cannot be delivered is kept as files in DIR, on disk before
 logpost ends, and the next call with the same DIR delivers them first, in order.
 That is no failure: the exit status is 0 and a message says so. The status is 1
-where a line was bad, was refused by the store, or could not be kept.
+where a line was bad, was refused by the store, or could not be kept. When DIR
+is full, those lines are kept for which there is room.
 
-A batch that the store refuses as a whole is set aside in DIR as *.refused.
+A batch that the store refuses as a whole, or does not account for when asked
+twice, is set aside in DIR as *.refused; a message names the file.
+
+SIGINT, SIGTERM, SIGHUP and SIGQUIT end the input: what was read is delivered or
+kept, and then logpost ends. Those that came before it does change nothing.
 Over TLS, a certificate of one's own is trusted by SSL_CERT_FILE=FILE.`
 
 type options struct {
@@ -41,7 +50,7 @@ func main() { cli.Main("logpost", run) }
 
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) error {
 	signal.Ignore(syscall.SIGPIPE) // a reader that went away is an error of stdout, and delivery goes on
-	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(ctx, stopSignals()...)
 	defer stop()
 	t := cli.New("logpost", "--to URL [--spool DIR] < records", summary, stderr)
 	o, err := parse(t, args, stdout)
@@ -54,6 +63,12 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	d := newDeliverer(t, o)
 	d.run(ctx, newInput(stdin, stdout))
 	return t.Done(nil)
+}
+
+// stopSignals are those that end the input. One that the caller has ignored, as
+// nohup does, stays so.
+func stopSignals() []os.Signal {
+	return slices.DeleteFunc([]os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT}, signal.Ignored)
 }
 
 func parse(t *cli.Tool, args []string, stdout io.Writer) (*options, error) {
@@ -73,23 +88,62 @@ func parse(t *cli.Tool, args []string, stdout io.Writer) (*options, error) {
 	if o.timeout <= 0 {
 		return nil, t.Misused("--timeout: not a time to wait: %v", o.timeout)
 	}
-	if *tokenFile != "" {
-		text, err := os.ReadFile(*tokenFile)
-		if err != nil {
-			return nil, err
-		}
-		o.token = strings.TrimSpace(string(text))
+	if o.spoolMax == 0 {
+		return nil, t.Misused("--spool-max: 0 keeps nothing: say more, or leave --spool out")
 	}
-	return o, nil
+	if *tokenFile != "" {
+		o.token, err = readToken(*tokenFile)
+	}
+	return o, err
 }
 
+// readToken refuses what no request can carry.
+func readToken(path string) (string, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return "", err
+	}
+	token := strings.TrimSpace(string(text))
+	if token == "" || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
+		return "", fmt.Errorf("%s: not a token: one word of ASCII characters", path)
+	}
+	return token, nil
+}
+
+// parseURL refuses what can never lead to a store: what was meant for it would
+// be kept for ever.
 func parseURL(text string) (*url.URL, error) {
 	if text == "" {
 		return nil, errors.New("say where the log store is")
 	}
 	to, err := url.Parse(text)
-	if err != nil || to.Scheme != "http" && to.Scheme != "https" || to.Host == "" {
+	if err != nil || to.Scheme != "http" && to.Scheme != "https" {
 		return nil, fmt.Errorf("not a URL such as http://127.0.0.1:7070: %q", text)
 	}
+	if to.User != nil {
+		return nil, errors.New("a user or password in the URL is of no use: --token-file names the token")
+	}
+	if !isHost(to.Hostname()) {
+		return nil, fmt.Errorf("not a host: %q", to.Hostname())
+	}
+	if port := to.Port(); port != "" {
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return nil, fmt.Errorf("not a port from 1 to 65535: %s", port)
+		}
+	}
 	return to.JoinPath("logs"), nil
+}
+
+// isHost tells whether name is an address, or could be looked up. A name that
+// ends with a number would be an IPv4 address, and is not a right one.
+func isHost(name string) bool {
+	if _, err := netip.ParseAddr(name); err == nil {
+		return true
+	}
+	label := regexp.MustCompile(`^[\pL\pN_]([\pL\pN_-]{0,61}[\pL\pN_])?$`)
+	labels := strings.Split(strings.TrimSuffix(name, "."), ".")
+	if slices.ContainsFunc(labels, func(l string) bool { return !label.MatchString(l) }) {
+		return false
+	}
+	return strings.Trim(labels[len(labels)-1], "0123456789") != "" && len(name) < 255
 }

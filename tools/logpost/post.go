@@ -4,16 +4,19 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"strings"
 )
 
 // refusedError is a batch that the store will never take.
 type refusedError struct{ cause error }
 
 func (e *refusedError) Error() string { return e.cause.Error() }
+
+// errMiscounted is an answer that does not account for every line.
+var errMiscounted = errors.New("did not tell what became of each line")
 
 // ack is the store's answer.
 type ack struct {
@@ -22,11 +25,20 @@ type ack struct {
 		Line  int    `json:"line"`
 		Error string `json:"error"`
 	} `json:"refused"`
-	RefusedMore int `json:"refused_more"`
+	RefusedMore int  `json:"refused_more"`
+	Duplicate   bool `json:"duplicate"` // it stored the batch before, and so 0 lines now
 }
 
-// maxAnswer bounds what is read of an answer.
-const maxAnswer = 1 << 20
+// accountsFor tells whether a is about that many lines. A store that has lost
+// some answers 200 all the same, and would have them forgotten here too.
+func (a *ack) accountsFor(lines int) bool {
+	return a.Duplicate || *a.Stored >= 0 && a.RefusedMore >= 0 && *a.Stored+len(a.Refused)+a.RefusedMore == lines
+}
+
+const (
+	maxAnswer = 1 << 20 // bytes that are read of an answer
+	maxShown  = 200     // characters of it in a message
+)
 
 // poster sends batches to the store.
 type poster struct {
@@ -58,17 +70,18 @@ func (p *poster) post(b *batch) (*ack, error) {
 	if err != nil {
 		return nil, p.named(ctx, err)
 	}
-	return p.read(response.StatusCode, text)
+	return p.read(response.StatusCode, text, b.lines())
 }
 
 func (p *poster) named(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); cause != nil {
 		return cause
 	}
-	return fmt.Errorf("%s: %w", p.to, err)
+	return fmt.Errorf("%s: %s", p.to, shown(err.Error())) // it may quote the store
 }
 
-func (p *poster) read(status int, text []byte) (*ack, error) {
+// read takes the answer for a batch of that many lines.
+func (p *poster) read(status int, text []byte, lines int) (*ack, error) {
 	if status != http.StatusOK {
 		err := fmt.Errorf("%s: status %d: %s", p.to, status, reason(text))
 		if final(status) {
@@ -79,6 +92,10 @@ func (p *poster) read(status int, text []byte) (*ack, error) {
 	var a ack
 	if err := json.Unmarshal(text, &a); err != nil || a.Stored == nil {
 		return nil, fmt.Errorf("%s: answers, but is no log store", p.to)
+	}
+	if !a.accountsFor(lines) {
+		return nil, fmt.Errorf("%s %w: of %s it stored %d and refused %d", p.to, errMiscounted,
+			counted(lines), *a.Stored, len(a.Refused)+a.RefusedMore)
 	}
 	return &a, nil
 }
@@ -97,7 +114,19 @@ func final(status int) bool {
 func reason(text []byte) string {
 	var answer struct{ Error string }
 	if json.Unmarshal(text, &answer) == nil && answer.Error != "" {
-		return answer.Error
+		return shown(answer.Error)
 	}
-	return strings.ToValidUTF8(string(text[:min(len(text), 200)]), "\ufffd")
+	return shown(string(text))
+}
+
+// shown is foreign text as long as a message bears it.
+func shown(text string) string {
+	n := 0
+	for at := range text {
+		if n == maxShown {
+			return text[:at] + "…"
+		}
+		n++
+	}
+	return text
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -23,7 +24,8 @@ import (
 type spool struct {
 	dir  string
 	max  cli.Size
-	last int // the number of the last batch that this run put in
+	last int                  // the highest number that was seen
+	sync func(*os.File) error // (*os.File).Sync; tests watch it
 }
 
 const (
@@ -49,59 +51,106 @@ func (s *spool) waiting() (entries []entry, size int64, err error) {
 		return nil, 0, err
 	}
 	for _, file := range files {
+		if !file.Type().IsRegular() {
+			continue
+		}
 		if info, err := file.Info(); err == nil {
 			size += info.Size()
 		}
-		name, ok := strings.CutSuffix(file.Name(), waitingExt)
-		number, id, cut := strings.Cut(name, "_")
+		ext := filepath.Ext(file.Name())
+		number, id, cut := strings.Cut(strings.TrimSuffix(file.Name(), ext), "_")
 		n, err := strconv.Atoi(number)
-		if !ok || !cut || err != nil {
+		if ext != waitingExt && ext != refusedExt || !cut || err != nil {
 			continue
 		}
-		entries = append(entries, entry{n, id, filepath.Join(s.dir, file.Name())})
+		s.last = max(s.last, n)
+		if ext == waitingExt {
+			entries = append(entries, entry{n, id, filepath.Join(s.dir, file.Name())})
+		}
 	}
 	slices.SortStableFunc(entries, func(a, b entry) int { return a.number - b.number })
 	return entries, size, nil
 }
 
-// put keeps b, with ext for its fate, and returns once it is on disk.
-func (s *spool) put(b *batch, ext string) error {
-	if err := os.MkdirAll(s.dir, 0o700); err != nil {
-		return err
+// put keeps b, with ext for its fate, and returns once it is on disk. Of its
+// lines it keeps those for which there is room, in their order, and tells how
+// many and where; with fewer than all there is an error too.
+func (s *spool) put(b *batch, ext string) (path string, kept int, err error) {
+	if err := s.makeDir(s.dir); err != nil {
+		return "", 0, err
 	}
-	unlock, err := s.lock("lock", 0)
+	unlock, err := s.lock("lock", 0) // from here on nobody else adds to the size
 	if err != nil {
-		return err
+		return "", 0, err
 	}
 	defer unlock()
 	tmp := filepath.Join(s.dir, unfinished)
 	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+		return "", 0, err
 	}
-	entries, size, err := s.waiting()
+	_, size, err := s.waiting()
 	if err != nil {
-		return err
+		return "", 0, err
 	}
-	if size+int64(len(b.body)) > int64(s.max) {
-		return fmt.Errorf("%s holds %d bytes of at most %d: %w", s.dir, size, int64(s.max), errNoRoom)
+	body, kept, err := fitting(b.body, int64(s.max)-size)
+	if err != nil {
+		err = fmt.Errorf("%s: %d of %d bytes are taken: %w", s.dir, size+int64(len(body)), int64(s.max), err)
 	}
-	for _, e := range entries {
-		s.last = max(s.last, e.number)
+	if kept == 0 {
+		return "", 0, err
 	}
-	if err := writeSynced(tmp, b.body); err != nil {
-		return errors.Join(err, os.Remove(tmp))
+	if err := s.write(tmp, body); err != nil {
+		return "", 0, errors.Join(err, os.Remove(tmp))
 	}
 	s.last++
-	if err := os.Rename(tmp, filepath.Join(s.dir, fmt.Sprintf("%012d_%s%s", s.last, b.id, ext))); err != nil {
-		return err
+	path = filepath.Join(s.dir, fmt.Sprintf("%012d_%s%s", s.last, b.id, ext))
+	if err := os.Rename(tmp, path); err != nil {
+		return "", 0, err
 	}
-	return syncDir(s.dir)
+	if err := s.syncDir(s.dir); err != nil {
+		return "", 0, err
+	}
+	return path, kept, err
 }
 
-// send delivers what waits, in order, until nothing does or deliver fails, and
-// removes what was delivered. It waits for another run that is sending for at
-// most patience, and then returns errBusy.
-func (s *spool) send(patience time.Duration, deliver func(*batch) error) error {
+// fitting is those lines of body for which there is room, in their order. A
+// long line that does not fit does not take the short ones after it along.
+func fitting(body []byte, room int64) (fits []byte, lines int, err error) {
+	for line := range bytes.Lines(body) {
+		if int64(len(fits)+len(line)) > room {
+			err = errNoRoom
+			continue
+		}
+		fits = append(fits, line...)
+		lines++
+	}
+	return fits, lines, err
+}
+
+// makeDir makes dir where it is not there, and those above it. A new directory
+// is on disk only with the entry in the one above.
+func (s *spool) makeDir(dir string) error {
+	err := os.Mkdir(dir, 0o700)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	above := filepath.Dir(dir)
+	if errors.Is(err, fs.ErrNotExist) && above != dir {
+		if err := s.makeDir(above); err != nil {
+			return err
+		}
+		err = os.Mkdir(dir, 0o700)
+	}
+	if err != nil && !errors.Is(err, fs.ErrExist) { // another run may have been faster
+		return err
+	}
+	return s.syncDir(above)
+}
+
+// send has deliver see to what waits, in order, until nothing does or deliver
+// fails. deliver takes it out of what waits. send waits for another run that
+// is sending for at most patience, and then returns errBusy.
+func (s *spool) send(patience time.Duration, deliver func(entry) error) error {
 	if entries, _, err := s.waiting(); err != nil || len(entries) == 0 {
 		return err
 	}
@@ -116,27 +165,22 @@ func (s *spool) send(patience time.Duration, deliver func(*batch) error) error {
 			return err
 		}
 		for _, e := range entries {
-			if err := s.sendOne(e, deliver); err != nil {
+			if err := deliver(e); err != nil {
 				return err
 			}
 		}
 	}
 }
 
-func (s *spool) sendOne(e entry, deliver func(*batch) error) error {
-	body, err := os.ReadFile(e.path)
+// setAside takes e out of what waits, and keeps it.
+func (s *spool) setAside(e entry) (path string, err error) {
+	unlock, err := s.lock("lock", 0) // who sums up the files meets it under one name
 	if err != nil {
-		return err
+		return "", err
 	}
-	err = deliver(&batch{id: e.id, body: body})
-	var refused *refusedError
-	if errors.As(err, &refused) {
-		return os.Rename(e.path, strings.TrimSuffix(e.path, waitingExt)+refusedExt)
-	}
-	if err != nil {
-		return err
-	}
-	return os.Remove(e.path)
+	defer unlock()
+	path = strings.TrimSuffix(e.path, waitingExt) + refusedExt
+	return path, os.Rename(e.path, path)
 }
 
 var (
@@ -173,22 +217,24 @@ func (s *spool) lock(name string, patience time.Duration) (unlock func(), err er
 	return nil, errors.Join(fmt.Errorf("%s: %w", f.Name(), err), f.Close())
 }
 
-func writeSynced(path string, text []byte) error {
+// write returns once text is on disk, but for the name of its file.
+func (s *spool) write(path string, text []byte) error {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
 	_, err = f.Write(text)
 	if err == nil {
-		err = f.Sync()
+		err = s.sync(f)
 	}
 	return errors.Join(err, f.Close())
 }
 
-func syncDir(dir string) error {
+// syncDir returns once the names in dir are on disk.
+func (s *spool) syncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return err
 	}
-	return errors.Join(d.Sync(), d.Close())
+	return errors.Join(s.sync(d), d.Close())
 }

@@ -1,9 +1,7 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -29,7 +27,7 @@ func BenchmarkMemory(b *testing.B) {
 		c.HostConfig.NetworkMode = "default"
 		list = append(list, c)
 	}
-	engine(b, func(w http.ResponseWriter, _ *http.Request) { json.NewEncoder(w).Encode(list) })
+	engine(b, listed(list...))
 	namectr := filepath.Join(b.TempDir(), "namectr")
 	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", namectr, ".")
 	if said, err := build.CombinedOutput(); err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -62,7 +63,7 @@ func (n *namer) list(ctx context.Context) (map[string][]record.Member, error) {
 	ctx, cancel := context.WithTimeout(ctx, n.timeout)
 	defer cancel()
 	running, err := n.docker.ContainerList(ctx, container.ListOptions{})
-	if ctx.Err() != nil {
+	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return nil, fmt.Errorf("no answer from Docker within %v", n.timeout)
 	}
 	if err != nil {

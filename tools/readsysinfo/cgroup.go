@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -167,6 +168,7 @@ func (g *cgroups) take(processes bool) (running []container, failed []error, err
 		err     error
 	}
 	results := make([]result, len(found))
+	deadline := time.Now().Add(patience)
 	var next atomic.Int64
 	var workers sync.WaitGroup
 	for range min(runtime.GOMAXPROCS(0), 8) {
@@ -174,7 +176,7 @@ func (g *cgroups) take(processes bool) (running []container, failed []error, err
 			var r reader
 			for i := next.Add(1) - 1; i < int64(len(found)); i = next.Add(1) - 1 {
 				res := &results[i]
-				res.container, res.running, res.err = g.measure(&r, found[i], processes)
+				res.container, res.running, res.err = g.measureBy(deadline, &r, found[i], processes)
 			}
 		})
 	}
@@ -189,6 +191,21 @@ func (g *cgroups) take(processes bool) (running []container, failed []error, err
 		}
 	}
 	return running, failed, nil
+}
+
+// patience is how long a container that starts may take until all its files are
+// there: on v1 it comes into one hierarchy after the other.
+const patience = 200 * time.Millisecond
+
+// measureBy measures a container, and again until the deadline where a file of
+// it is missing.
+func (g *cgroups) measureBy(deadline time.Time, r *reader, cg cgroup, keep bool) (c container, running bool, err error) {
+	for {
+		if c, running, err = g.measure(r, cg, keep); !gone(err) || time.Now().After(deadline) {
+			return c, running, err
+		}
+		time.Sleep(patience / 20)
+	}
 }
 
 // measure reads one container; running is false where no process of it lives.
@@ -209,17 +226,20 @@ func (g *cgroups) measure(r *reader, cg cgroup, keep bool) (c container, running
 	if err != nil {
 		return c, false, err
 	}
+	var unseen []int
 	for _, pid := range pids {
 		p, live, err := g.proc.process(r, pid)
-		if err != nil && !gone(err) {
+		switch {
+		case gone(err):
+			unseen = append(unseen, pid)
+		case err != nil:
 			return c, false, err
-		}
-		if live {
+		case live:
 			c.add(p, keep)
 		}
 	}
-	if c.count == 0 && len(pids) > 0 {
-		c.addHidden(r, g.proc, at)
+	if c.count == 0 && len(unseen) > 0 {
+		c.addHidden(r, unseen, at)
 	}
 	if c.count == 0 {
 		return c, false, nil
@@ -249,7 +269,7 @@ func appendPids(pids []int, r *reader, at dir) ([]int, error) {
 	for line := range bytes.FieldsSeq(text) {
 		pid, err := strconv.Atoi(string(line))
 		if err != nil {
-			return pids, fmt.Errorf("%s/cgroup.procs: %w", at.path, err)
+			return pids, fmt.Errorf("%s/cgroup.procs: not a process id: %q", at.path, cut(string(line), 32))
 		}
 		pids = append(pids, pid)
 	}
@@ -267,16 +287,16 @@ func appendPids(pids []int, r *reader, at dir) ([]int, error) {
 	return pids, err
 }
 
-// addHidden counts processes that are there, but that procfs does not show:
-// it is mounted with hidepid, or they are in another PID namespace. A process
-// that ends leaves its cgroup before it leaves procfs.
-func (c *container) addHidden(r *reader, proc procfs, at dir) {
-	pids, err := pidsOf(r, at)
+// addHidden counts those of the unseen processes that are still there, but that
+// procfs does not show: it is mounted with hidepid, or they are in another PID
+// namespace. A process that ends leaves its cgroup before it leaves procfs.
+func (c *container) addHidden(r *reader, unseen []int, at dir) {
+	still, err := pidsOf(r, at)
 	if err != nil {
 		return
 	}
-	for _, pid := range pids {
-		if _, _, err := proc.process(r, pid); gone(err) {
+	for _, pid := range unseen {
+		if _, listed := slices.BinarySearch(still, pid); listed {
 			c.add(process{pid: pid}, false)
 			c.hidden = true
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -49,6 +50,36 @@ func TestLayouts(t *testing.T) {
 			tr.v2("/docker/docker-"+idB, 20)
 			tr.v2("/docker/"+idB+".scope", 20)
 		}},
+		{"v2, a part of it mounted first", "cgroup2", func(tr tree) {
+			tr.mountPart("/docker", "cgroup2", "nsdelegate", "part")
+			tr.write("part/cgroup.controllers", "memory\n")
+			tr.write("part/"+idB+"/cgroup.procs", "20\n")
+			tr.cgroup2()
+			tr.v2("/docker/"+idA, 10)
+		}},
+		{"v1, parts of it mounted first", "cgroup1", func(tr tree) {
+			tr.mountPart("/docker/"+idB, "cgroup", "memory", "part")
+			tr.mountPart("/docker/"+idB, "cgroup", "cpuacct", "part")
+			tr.mount("cgroup", "cpuacct", "cpuacct")
+			tr.mount("cgroup", "memory", "memory")
+			tr.mountPart("/", "cgroup", "memory", "again")
+			tr.v1("memory", "cpuacct", "/docker/"+idA, 10)
+		}},
+		{"v2, only a part of it mounted", "cgroup2", func(tr tree) {
+			tr.mountPart("/machine", "cgroup2", "nsdelegate", "cg")
+			tr.write("cg/cgroup.controllers", "memory\n")
+			tr.mountPart("/machine/other", "cgroup2", "nsdelegate", "part")
+			tr.v2("/docker/"+idA, 10)
+		}},
+		{"more processes than fit one read", "cgroup2", func(tr tree) {
+			tr.cgroup2()
+			tr.v2("/docker/"+idA, 10)
+			var gone strings.Builder
+			for pid := 100_000; gone.Len() < 100_000; pid++ {
+				fmt.Fprintln(&gone, pid)
+			}
+			tr.write("cg/docker/"+idA+"/cgroup.procs", gone.String()+"10\n")
+		}},
 		{"stopped, and not yet removed", "cgroup2", func(tr tree) {
 			tr.cgroup2()
 			tr.v2("/docker/"+idA, 10)
@@ -68,7 +99,7 @@ func TestLayouts(t *testing.T) {
 			tr.process(10, "web", "S", 1, 500, "/web\x00--port\x0080\x00")
 			tr.process(20, "other", "S", 1, 400, "other\x00")
 			test.build(tr)
-			path := tr.state(test.source, 10, state{Containers: map[string]counter{
+			path := tr.state(test.source, 10, counters{Containers: map[string]counter{
 				idA: {CPUNS: 1e9, PID: 10, StartNS: 5e9},
 			}})
 			s := tr.run("--state", path)
@@ -86,10 +117,52 @@ func TestLayouts(t *testing.T) {
 			pageKB := uint64(os.Getpagesize() / 1024)
 			if c.ID != idA || c.PID != 10 || c.Process != "web" || c.Cmdline != "/web --port 80" || c.Processes != 1 ||
 				c.MemoryKB != 6000 || c.RSSKB != 100*pageKB || c.VSZKB != 2000 || c.MemoryPercent != 0.6 ||
-				c.CPUNS != 3e9 || !near(c.CPUPercent, 20) {
+				c.CPUNS != 3e9 || !near(c.CPUPercent, c.IntervalMS, 20) {
 				t.Errorf("got %s", s.stdout)
 			}
 		})
+	}
+}
+
+// Memory is counted as Docker's client counts it: where the file cache is not
+// less than all that is in use, which a kernel that counts late can say, it is
+// not taken off.
+func TestMemory(t *testing.T) {
+	tests := []struct{ usage, inactive, want uint64 }{
+		{8192000, 2048000, 6000},
+		{8192000, 0, 8000},
+		{8192000, 8191999, 0},
+		{8192000, 8192000, 8000},
+		{8192000, 8192001, 8000},
+		{8192000, 1 << 40, 8000},
+		{0, 4096, 0},
+		{0, 0, 0},
+		{2047, 0, 1},
+	}
+	for _, test := range tests {
+		for _, version := range []string{"v1", "v2"} {
+			t.Run(fmt.Sprintf("%s, %d less %d", version, test.usage, test.inactive), func(t *testing.T) {
+				t.Parallel()
+				tr := newTree(t)
+				tr.process(10, "web", "S", 1, 500, "web\x00")
+				dir := "cg/docker/" + idA
+				if version == "v2" {
+					tr.cgroup2()
+					tr.v2("/docker/"+idA, 10)
+					tr.write(dir+"/memory.current", fmt.Sprintln(test.usage))
+					tr.write(dir+"/memory.stat", fmt.Sprintf("inactive_file %d\n", test.inactive))
+				} else {
+					tr.mount("cgroup", "memory,cpuacct", "cg")
+					tr.v1("cg", "cg", "/docker/"+idA, 10)
+					tr.write(dir+"/memory.usage_in_bytes", fmt.Sprintln(test.usage))
+					tr.write(dir+"/memory.stat", fmt.Sprintf("inactive_file 77\ntotal_inactive_file %d\n", test.inactive))
+				}
+				s := tr.run()
+				if s.err != nil || len(s.containers) != 1 || s.containers[0].MemoryKB != test.want {
+					t.Errorf("want %d kB, got %v: %s", test.want, s.err, s.stdout)
+				}
+			})
+		}
 	}
 }
 
@@ -106,7 +179,7 @@ func TestContainerOfManyProcesses(t *testing.T) {
 	tr.process(13, "tie", "S", 1, 500, "tie\x00")
 	tr.process(14, "dead", "Z", 1, 100, "")
 	tr.process(15, "leader gone", "Z", 3, 600, "")
-	s := tr.run("--processes", "--state", tr.state("cgroup2", 10, state{
+	s := tr.run("--processes", "--state", tr.state("cgroup2", 10, counters{
 		Processes: map[int]counter{12: {CPUNS: 5e8, PID: 12, StartNS: 5e9}, 13: {PID: 13, StartNS: 1}},
 	}))
 	if s.err != nil || s.stderr != "" || len(s.containers) != 1 {
@@ -127,7 +200,7 @@ func TestContainerOfManyProcesses(t *testing.T) {
 	if got := strings.Join(names, ","); got != "late,first,tie,leader gone" {
 		t.Errorf("processes %s", got)
 	}
-	if !near(s.processes[1].CPUPercent, 10) || s.processes[2].CPUPercent != nil {
+	if !near(s.processes[1].CPUPercent, s.host.IntervalMS, 10) || s.processes[2].CPUPercent != nil {
 		t.Errorf("rates: %s", s.stdout)
 	}
 }
@@ -194,7 +267,10 @@ func TestContainerThatCannotBeMeasured(t *testing.T) {
 		{"no memory file", "memory.current: no such file", func(tr tree) { os.Remove(filepath.Join(tr.dir, "cg/docker", idB, "memory.current")) }},
 		{"not a number", "memory.current: no number", func(tr tree) { tr.write("cg/docker/"+idB+"/memory.current", "max\n") }},
 		{"no usage", "cpu.stat: no number usage_usec", func(tr tree) { tr.write("cg/docker/"+idB+"/cpu.stat", "user_usec 1\n") }},
-		{"not pids", "cgroup.procs: ", func(tr tree) { tr.write("cg/docker/"+idB+"/cgroup.procs", "10\nten\n") }},
+		{"not pids", `cgroup.procs: not a process id: "ten"`, func(tr tree) { tr.write("cg/docker/"+idB+"/cgroup.procs", "10\nten\n") }},
+		{"a process's time is no number", `proc/20/stat: field 14 is not a whole number: "x"`, func(tr tree) {
+			tr.write("proc/20/stat", "20 (b) S 1 1 1 0 -1 4194304 98 0 0 0 x 50 7 7 20 0 1 0 500 2048000 100")
+		}},
 		{"process torn", "proc/20/stat: ends too early", func(tr tree) { tr.write("proc/20/stat", "20 (b) S 1 1") }},
 	}
 	for _, test := range tests {
@@ -216,6 +292,68 @@ func TestContainerThatCannotBeMeasured(t *testing.T) {
 				t.Errorf("got %s", s.stdout)
 			}
 		})
+	}
+}
+
+// A container that starts comes into one hierarchy of v1 after the other, and
+// is waited for, whatever needs its files.
+func TestContainerThatStarts(t *testing.T) {
+	for _, from := range []string{"cgroup", "module"} {
+		t.Run(from, func(t *testing.T) {
+			t.Parallel()
+			tr := newTree(t)
+			tr.mount("cgroup", "cpuacct", "cpuacct")
+			tr.mount("cgroup", "memory", "memory")
+			tr.process(10, "web", "S", 1, 500, "web\x00")
+			tr.v1("memory", "elsewhere", "/docker/"+idA, 10)
+			document := strings.Replace(moduleDocument(boottime(), 3e9), `"memory_kb":6000,"cpu_ns":3000000000`, `"memory_kb":null,"cpu_ns":null`, 1)
+			tr.write("proc/sysinfo_winnow", document)
+			stat := "memory/docker/" + idA + "/memory.stat"
+			tr.pipe(stat, func() string { // it has been read when the CPU time is missed
+				tr.pipe(stat, func() string {
+					tr.v1("elsewhere", "cpuacct", "/docker/"+idA, 10)
+					tr.write(stat+".whole", "total_inactive_file 2048000\n")
+					if err := os.Rename(filepath.Join(tr.dir, stat+".whole"), filepath.Join(tr.dir, stat)); err != nil {
+						t.Error(err)
+					}
+					return "total_inactive_file 2048000\n"
+				})
+				return "total_inactive_file 2048000\n"
+			})
+			s := tr.run("--source", from)
+			if c := find(s, idA); s.err != nil || s.stderr != "" || c == nil || c.CPUNS != 3e9 || c.MemoryKB != 6000 {
+				t.Errorf("%v: %s%s", s.err, s.stderr, s.stdout)
+			}
+		})
+	}
+}
+
+// A process that ends while its container is read is not one that is hidden.
+func TestProcessThatEnds(t *testing.T) {
+	t.Parallel()
+	tr := newTree(t)
+	tr.cgroup2()
+	tr.v2("/docker/"+idA, 20)
+	tr.pipe("cg/docker/"+idA+"/cgroup.procs", func() string {
+		tr.pipe("cg/docker/"+idA+"/cgroup.procs", func() string {
+			return "21\n" // another has begun since, and has ended too
+		})
+		return "20\n"
+	})
+	var r reader
+	at, err := openDir(filepath.Join(tr.dir, "cg/docker", idA))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer at.close()
+	proc, err := openDir(filepath.Join(tr.dir, "proc"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer proc.close()
+	g := &cgroups{proc: procfs{proc}, memory: dir{at.fd, at.path}}
+	if c, running, err := g.measure(&r, cgroup{idA, "."}, false); running || c.hidden || err != nil {
+		t.Errorf("got %+v, %v, %v", c, running, err)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"winnow/tools/internal/jsonscan"
 	"winnow/tools/internal/record"
@@ -213,6 +214,7 @@ func (d *document) complete(proc procfs) ([]container, error) {
 	var files *cgroups
 	var paths map[string]string
 	var r reader
+	deadline := time.Now().Add(patience)
 	for _, c := range d.containers {
 		if c.memoryKnown && c.cpuKnown {
 			done = append(done, c.container)
@@ -229,7 +231,7 @@ func (d *document) complete(proc procfs) ([]container, error) {
 		now, running := container{}, false
 		if path, ok := paths[c.id]; ok {
 			var err error
-			if now, running, err = files.measure(&r, cgroup{c.id, path}, false); err != nil {
+			if now, running, err = files.measureBy(deadline, &r, cgroup{c.id, path}, false); err != nil {
 				return nil, fmt.Errorf("container %s: %w", c.id, err)
 			}
 		}

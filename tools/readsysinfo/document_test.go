@@ -31,26 +31,27 @@ func TestModule(t *testing.T) {
 			t.Parallel()
 			tr := newTree(t)
 			tr.cgroup2()
-			tr.write("proc/sysinfo_winnow", moduleDocument(boottime(), 3e9))
-			s := tr.run("--source", from, "--processes", "--state", tr.state("module", 10, state{
+			kept := tr.state("module", 10, counters{
 				Containers: map[string]counter{idA: {CPUNS: 1e9, PID: 10, StartNS: 5e9}},
 				Processes:  map[int]counter{10: {CPUNS: 0, PID: 10, StartNS: 5e9}},
-			}))
+			})
+			tr.write("proc/sysinfo_winnow", moduleDocument(boottime(), 3e9))
+			s := tr.run("--source", from, "--processes", "--state", kept)
 			if s.err != nil || s.stderr != "" {
 				t.Fatalf("%v: %s", s.err, s.stderr)
 			}
-			if h := s.host; h.Source != "module" || h.CPUs != 3 || h.UsedMemoryKB != 700000 || h.AvailableMemoryKB != 600000 || *h.IntervalMS < 9_900 {
+			if h := s.host; h.Source != "module" || h.CPUs != 3 || h.UsedMemoryKB != 700000 || h.AvailableMemoryKB != 600000 || *h.IntervalMS < 10_000 {
 				t.Errorf("host: %s", s.stdout)
 			}
 			a := s.containers[0]
 			if a.ID != idA || a.PID != 10 || a.Process != "we\"bé" || a.Cmdline != "/web \"q\" \x01" || a.Processes != 2 || a.MemoryKB != 6000 ||
-				a.RSSKB != 500 || a.VSZKB != 4000 || a.MemoryPercent != 0.6 || a.CPUNS != 3e9 || !near(a.CPUPercent, 20) {
+				a.RSSKB != 500 || a.VSZKB != 4000 || a.MemoryPercent != 0.6 || a.CPUNS != 3e9 || !near(a.CPUPercent, a.IntervalMS, 20) {
 				t.Errorf("got %s", s.stdout)
 			}
 			if b := s.containers[1]; b.ID != idB || b.MemoryKB != 0 || b.CPUPercent != nil {
 				t.Errorf("got %s", s.stdout)
 			}
-			if p := s.processes; len(p) != 3 || p[0].PID != 20 || p[1].MemoryPercent != 0.04 || !near(p[1].CPUPercent, 10) || p[2].ID != idB {
+			if p := s.processes; len(p) != 3 || p[0].PID != 20 || p[1].MemoryPercent != 0.04 || !near(p[1].CPUPercent, a.IntervalMS, 10) || p[2].ID != idB {
 				t.Errorf("processes: %s", s.stdout)
 			}
 		})
@@ -85,11 +86,11 @@ func TestModuleOnCgroup1(t *testing.T) {
 	document := strings.Replace(moduleDocument(boottime(), 3e9), `"memory_kb":6000,"cpu_ns":3000000000`, `"memory_kb":null,"cpu_ns":null`, 1)
 	document = strings.Replace(document, `"memory_kb":0,"cpu_ns":0`, `"memory_kb":null,"cpu_ns":null`, 1)
 	tr.write("proc/sysinfo_winnow", document)
-	s := tr.run("--state", tr.state("module", 10, state{Containers: map[string]counter{idA: {CPUNS: 1e9, PID: 10, StartNS: 5e9}}}))
+	s := tr.run("--state", tr.state("module", 10, counters{Containers: map[string]counter{idA: {CPUNS: 1e9, PID: 10, StartNS: 5e9}}}))
 	if s.err != nil || s.stderr != "" || len(s.containers) != 1 { // idB has gone
 		t.Fatalf("%v: %s%s", s.err, s.stderr, s.stdout)
 	}
-	if c := s.containers[0]; c.ID != idA || c.MemoryKB != 6000 || c.CPUNS != 3e9 || !near(c.CPUPercent, 20) || c.RSSKB != 500 {
+	if c := s.containers[0]; c.ID != idA || c.MemoryKB != 6000 || c.CPUNS != 3e9 || !near(c.CPUPercent, c.IntervalMS, 20) || c.RSSKB != 500 {
 		t.Errorf("got %s", s.stdout)
 	}
 }
@@ -109,7 +110,7 @@ func TestFile(t *testing.T) {
 		}
 	}
 	tr.write("document", moduleDocument(now-5e9, 8e9))
-	if s := tr.run(args...); *s.host.IntervalMS != 10_000 || *s.containers[0].CPUPercent != 50 {
+	if s := tr.run(args...); *s.host.IntervalMS != 10_000 || *s.containers[0].CPUPercent != 50 || *s.containers[0].IntervalMS != 10_000 {
 		t.Errorf("got %s", s.stdout)
 	}
 }
@@ -149,17 +150,18 @@ func TestShims(t *testing.T) {
 		}
 	}
 	st, err := readState(filepath.Join(tr.dir, "kept"))
-	if err != nil || len(st.Containers) != 1 {
+	if err != nil || len(st.Samples) == 0 || len(st.Samples[0].Containers) != 1 {
 		t.Fatalf("kept %+v, %v", st, err)
 	}
-	st.BoottimeNS -= 10e9
-	c := st.Containers[shimID]
-	c.AtNS, c.CPUNS = st.BoottimeNS, 1e9
-	st.Containers[shimID] = c
+	earlier := st.Samples[0].at(boottime() - 10e9)
+	c := earlier.Containers[shimID]
+	c.CPUNS = 1e9
+	earlier.Containers[shimID] = c
+	st.Samples = []counters{earlier}
 	if err := st.write(filepath.Join(tr.dir, "kept")); err != nil {
 		t.Fatal(err)
 	}
-	if s := tr.run(args...); !near(s.containers[3].CPUPercent, 20) || s.containers[0].CPUPercent != nil {
+	if s := tr.run(args...); !near(s.containers[3].CPUPercent, s.containers[3].IntervalMS, 20) || s.containers[0].CPUPercent != nil {
 		t.Errorf("rates: %s", s.stdout)
 	}
 }
@@ -244,7 +246,7 @@ func FuzzParseDocument(f *testing.F) {
 		w := bufio.NewWriter(&out)
 		for i := range d.containers {
 			p := printer{processes: true}
-			if err := p.printContainer(w, &reader{}, record.Header{}, d.memory.total, &d.containers[i].container, nil); err != nil {
+			if _, err := p.printContainer(w, &reader{}, record.Header{}, d.memory.total, &d.containers[i].container, nil); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"winnow/tools/internal/cli"
 )
@@ -15,7 +16,7 @@ import (
 const summary = `
 Prints a snapshot as JSON lines: one of type host, then one of type container
 for each running container and, with --processes, those of type process that
-belong to it.
+belong to it, and last one of type end, which counts those before it.
 
 --source is where the containers are read:
   auto    module where its file is there and can be read, else cgroup
@@ -27,33 +28,48 @@ belong to it.
           container's cgroup files; where it has none here, the shim's resident
           memory and CPU time stand in, and there is no CPU rate.
 
-Memory is counted as docker stats counts it: a cgroup's usage less its inactive
-file cache. A CPU rate is the counter's growth since the sample in --state.
-Without one, or if it is of another boot or source, or over 10 minutes old, two
-samples are taken half a second apart; of a PATH only one is, and the rates are
-null.
+Memory is counted as docker stats counts it, and is of now: a cgroup's usage
+less its inactive file cache. A CPU rate is the counter's growth over at least
+--span, however often this is called with the same --state, which keeps the
+counters of earlier samples. Only what has run for less has a rate over less,
+and interval_ms tells its span; below 0.1 s it has none. Where the state has no
+sample that is old enough, this waits until one is: for the whole span without
+a state, or if that is of another boot or source, or over 10 minutes old. A
+PATH is not waited for: it has the rates that the state gives, or null.
 `
+
+const defaultSpan = 5 * time.Second
 
 func main() { cli.Main("readsysinfo", run) }
 
 func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writer) error {
-	t := cli.New("readsysinfo", "[--source auto|module|cgroup|PATH] [--state FILE] [--processes]", summary, stderr)
+	t := cli.New("readsysinfo", "[--source auto|module|cgroup|PATH] [--state FILE] [--span 5s] [--processes] [--while FILE]", summary, stderr)
 	from := t.String("source", "auto", "where to read: auto, module, cgroup or a file's PATH")
 	statePath := t.String("state", "", "file that keeps the counters for the next run's rates")
+	span := t.Duration("span", defaultSpan, "the time to take CPU rates over, at least")
 	processes := t.Bool("processes", false, "print the containers' processes too")
 	root := t.String("proc-root", "/proc", "where the host's procfs is mounted")
+	while := t.WhileFlag()
 	if err := t.Parse(args, stdout, 0); err != nil {
 		return err
 	}
 	if *from == "" {
 		return t.Misused("--source is empty")
 	}
+	if *span <= 0 || *span > maxInterval {
+		return t.Misused("--span is %v, and must be more than 0 and at most %v", *span, maxInterval)
+	}
+	if err := while.Check(); err != nil {
+		return err
+	}
+	ctx, cancel := while.Context(ctx)
+	defer cancel()
 	at, err := openDir(*root)
 	if err != nil {
 		return err
 	}
 	defer at.close()
-	src, err := open(*from, procfs{at}, *processes, t)
+	src, err := open(*from, procfs{at}, *processes, max(*span, minInterval), t)
 	if err != nil {
 		return err
 	}
@@ -66,15 +82,18 @@ func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writ
 	if err != nil {
 		return err
 	}
+	if err := while.Check(); err != nil {
+		return err
+	}
 	p := printer{src.proc, host, *processes, src.document == ""}
-	if err := p.print(stdout, now, before); err != nil {
+	if err := p.print(stdout, now, newBases(before, now.atNS, src.span)); err != nil {
 		return err
 	}
 	for _, err := range now.failed {
 		t.Complain(err)
 	}
 	if *statePath != "" {
-		if err := src.counters(now).write(*statePath); err != nil {
+		if err := src.keep(*statePath, now, before); err != nil {
 			t.Complain(fmt.Errorf("state not kept: %w", err))
 		}
 	}

@@ -145,7 +145,7 @@ func parseStat(text []byte) (p process, live bool, err error) {
 			p.state = string(text)
 		case utime, stime, threads, start, vsize, rss:
 			if numbers[field], err = strconv.ParseUint(string(text), 10, 64); err != nil {
-				return process{}, false, fmt.Errorf("field %d: %w", field, err)
+				return process{}, false, fmt.Errorf("field %d is not a whole number: %q", field, cut(string(text), 32))
 			}
 		}
 		if field++; field > rss {
@@ -161,7 +161,7 @@ func parseStat(text []byte) (p process, live bool, err error) {
 	p.rssKB = numbers[rss] * uint64(os.Getpagesize()) >> 10
 	// A process whose first thread has ended looks like a zombie while its
 	// other threads work on.
-	dead := strings.Contains("ZXx", p.state) && numbers[threads] <= 1
+	dead := (p.state == "Z" || p.state == "X" || p.state == "x") && numbers[threads] <= 1
 	return p, !dead, nil
 }
 

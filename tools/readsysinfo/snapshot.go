@@ -53,9 +53,9 @@ type printer struct {
 	live      bool // command lines are in procfs, not in the sample
 }
 
-// print writes the sample's lines, with rates where before has the counters of
-// an earlier sample; before is nil where there is none.
-func (p printer) print(out io.Writer, s *sample, before *state) error {
+// print writes the sample's lines, and one that ends them. Rates are taken
+// from before.
+func (p printer) print(out io.Writer, s *sample, before bases) error {
 	w := bufio.NewWriterSize(out, 64<<10)
 	head := record.Header{
 		Type: record.TypeHost, Time: s.time.UTC(), Host: p.host,
@@ -71,38 +71,42 @@ func (p printer) print(out io.Writer, s *sample, before *state) error {
 	}
 	w.Write(line)
 	var r reader
+	lines := 1
 	for i := range s.containers {
-		if err := p.printContainer(w, &r, head, s.memory.total, &s.containers[i], before); err != nil {
+		n, err := p.printContainer(w, &r, head, s.memory.total, &s.containers[i], before)
+		if err != nil {
 			return err
 		}
+		lines += n
 	}
+	head.Type = record.TypeEnd
+	if line, err = record.Marshal(record.End{Header: head, Lines: lines}); err != nil {
+		return err
+	}
+	w.Write(line)
 	return w.Flush()
 }
 
-func (p printer) hostRecord(head record.Header, s *sample, before *state) (*record.Host, error) {
+func (p printer) hostRecord(head record.Header, s *sample, before bases) (*record.Host, error) {
 	var r reader
 	cpus, err := p.proc.cpus(&r)
 	if err != nil {
 		return nil, err
 	}
-	host := &record.Host{
-		Header: head, Source: s.source, Containers: len(s.containers), CPUs: cpus,
+	return &record.Host{
+		Header: head, Source: s.source, Containers: len(s.containers), CPUs: cpus, IntervalMS: before.interval(s.atNS),
 		TotalMemoryKB: s.memory.total, FreeMemoryKB: s.memory.free,
 		UsedMemoryKB: s.memory.total - s.memory.free, AvailableMemoryKB: s.memory.available,
 		CPUPressurePercent:    p.proc.pressure(&r, "cpu"),
 		MemoryPressurePercent: p.proc.pressure(&r, "memory"),
 		IOPressurePercent:     p.proc.pressure(&r, "io"),
-	}
-	if before != nil {
-		interval := time.Duration(s.atNS - before.BoottimeNS).Milliseconds()
-		host.IntervalMS = &interval
-	}
-	return host, nil
+	}, nil
 }
 
-// printContainer reads the command lines only now: held for all containers,
-// long ones would take memory without a bound.
-func (p printer) printContainer(w *bufio.Writer, r *reader, head record.Header, total uint64, c *container, before *state) error {
+// printContainer writes a container's lines, and tells how many they are. It
+// reads the command lines only now: held for all containers, long ones would
+// take memory without a bound.
+func (p printer) printContainer(w *bufio.Writer, r *reader, head record.Header, total uint64, c *container, before bases) (lines int, err error) {
 	cmdline := func(process *process) string {
 		if p.live && !c.hidden && process.pid != 0 {
 			return p.proc.cmdline(r, process.pid)
@@ -114,10 +118,11 @@ func (p printer) printContainer(w *bufio.Writer, r *reader, head record.Header, 
 		Header: head, ID: c.id,
 		PID: c.first.pid, Process: c.first.name, Cmdline: cmdline(&c.first), Processes: c.count,
 		MemoryKB: c.memoryKB, RSSKB: c.rssKB, VSZKB: c.vszKB, MemoryPercent: percent(c.memoryKB, total),
-		CPUNS: c.cpuNS, CPUPercent: before.containerRate(c),
+		CPUNS: c.cpuNS,
 	}
+	one.CPUPercent, one.IntervalMS = before.ofContainer(c)
 	if _, err := w.Write(one.Append(w.AvailableBuffer())); err != nil || !p.processes {
-		return err
+		return 1, err
 	}
 	head.Type = record.TypeProcess
 	for i := range c.processes {
@@ -125,13 +130,13 @@ func (p printer) printContainer(w *bufio.Writer, r *reader, head record.Header, 
 		one := record.Process{
 			Header: head, ID: c.id, PID: of.pid, Name: of.name, State: of.state, Cmdline: cmdline(of),
 			VSZKB: of.vszKB, RSSKB: of.rssKB, MemoryPercent: percent(of.rssKB, total),
-			CPUNS: of.cpuNS, CPUPercent: before.processRate(c, of),
+			CPUNS: of.cpuNS, CPUPercent: before.ofProcess(c, of),
 		}
 		if _, err := w.Write(one.Append(w.AvailableBuffer())); err != nil {
-			return err
+			return 0, err
 		}
 	}
-	return nil
+	return 1 + len(c.processes), nil
 }
 
 func percent(part, whole uint64) float64 { return round(float64(part) / float64(whole) * 100) }

@@ -14,14 +14,12 @@ import (
 	"winnow/tools/internal/record"
 )
 
-// gap is between the two samples that are taken where there is no state.
-const gap = 500 * time.Millisecond
-
 // source is where samples are taken: the cgroup files, or a document.
 type source struct {
 	proc      procfs
 	bootID    string
 	processes bool
+	span      time.Duration // of the rates, at least
 	tool      *cli.Tool
 
 	cgroups  *cgroups // nil for a document
@@ -30,12 +28,12 @@ type source struct {
 }
 
 // open finds the source that was asked for.
-func open(from string, proc procfs, processes bool, t *cli.Tool) (*source, error) {
+func open(from string, proc procfs, processes bool, span time.Duration, t *cli.Tool) (*source, error) {
 	bootID, err := (&reader{}).read(proc.dir, "sys/kernel/random/boot_id", noLimit)
 	if err != nil {
 		return nil, err
 	}
-	src := &source{proc: proc, bootID: strings.TrimSpace(string(bootID)), processes: processes, tool: t}
+	src := &source{proc: proc, bootID: strings.TrimSpace(string(bootID)), processes: processes, span: span, tool: t}
 	modulePath := filepath.Join(proc.path, "sysinfo_winnow")
 	switch from {
 	case "module":
@@ -70,8 +68,6 @@ func (s *source) key() string {
 		return record.SourceFile + ":" + s.document
 	}
 }
-
-func (s *source) counters(now *sample) *state { return newState(s.bootID, s.key(), now) }
 
 // take takes one sample.
 func (s *source) take() (now *sample, err error) {
@@ -111,44 +107,47 @@ func (s *source) readDocument(now *sample) error {
 	return err
 }
 
-// sample takes the sample to print. before are the counters that its rates are
-// taken from, nil where there are none: those kept at statePath, which may be
-// "", or of a sample taken for it.
-func (s *source) sample(ctx context.Context, statePath string) (now *sample, before *state, err error) {
+// sample takes the sample to print. before are those that its rates are taken
+// from, oldest first: what is kept at statePath, which may be "", or else one
+// taken for it.
+func (s *source) sample(ctx context.Context, statePath string) (now *sample, before []counters, err error) {
+	kept := state{BootID: s.bootID, Source: s.key()}
 	if statePath != "" {
-		if before, err = readState(statePath); err != nil {
+		if kept, err = readState(statePath); err != nil {
 			s.tool.Warn("passing over the state: %v", err)
 		}
 	}
 	if s.document == "" || s.module {
-		if before, err = s.base(ctx, before); err != nil {
+		if kept, err = s.base(ctx, kept); err != nil {
 			return nil, nil, err
 		}
 	}
 	if now, err = s.take(); err != nil {
 		return nil, nil, err
 	}
-	if !before.serves(s.bootID, s.key(), now.atNS) {
-		before = nil
-	}
 	s.warnOfHidden(now)
-	return now, before, nil
+	return now, kept.usable(s.bootID, s.key(), now.atNS, s.span), nil
 }
 
-// base makes sure of counters that are old enough to take rates from.
-func (s *source) base(ctx context.Context, kept *state) (*state, error) {
-	at := boottime()
-	if kept.serves(s.bootID, s.key(), at) {
-		return kept, nil
+// base makes sure of a sample that is old enough to take rates from, by waiting
+// until the oldest of those kept, or one taken now, is.
+func (s *source) base(ctx context.Context, kept state) (state, error) {
+	samples := kept.usable(s.bootID, s.key(), boottime(), s.span)
+	if len(samples) == 0 {
+		first, err := s.take()
+		if err != nil {
+			return state{}, err
+		}
+		samples = []counters{newCounters(first)}
 	}
-	if kept.from(s.bootID, s.key(), at) && time.Duration(at-kept.BoottimeNS) < minInterval {
-		return kept, sleep(ctx, minInterval-time.Duration(at-kept.BoottimeNS))
-	}
-	first, err := s.take()
-	if err != nil {
-		return nil, err
-	}
-	return s.counters(first), sleep(ctx, gap)
+	age := time.Duration(boottime() - samples[0].AtNS)
+	return state{s.bootID, s.key(), samples}, sleep(ctx, s.span-max(age, 0))
+}
+
+// keep writes the samples that later runs need to path.
+func (s *source) keep(path string, now *sample, before []counters) error {
+	samples := thin(append(before, newCounters(now)), now.atNS, s.span)
+	return state{s.bootID, s.key(), samples}.write(path)
 }
 
 func (s *source) warnOfHidden(now *sample) {
@@ -167,7 +166,7 @@ func (s *source) warnOfHidden(now *sample) {
 func sleep(ctx context.Context, d time.Duration) error {
 	select {
 	case <-ctx.Done():
-		return ctx.Err()
+		return context.Cause(ctx)
 	case <-time.After(d):
 		return nil
 	}

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -18,13 +20,22 @@ const (
 	minInterval = 100 * time.Millisecond
 	// maxInterval is the longest: a mean over more says little about now.
 	maxInterval = 10 * time.Minute
+	// maxState is the longest state that is read or written, in bytes: the
+	// dozen samples that are kept at most, of tens of thousands of containers.
+	maxState = 64 << 20
 )
 
-// state is the counters of a sample, kept for the next one to take rates from.
+// state is what is kept for the next run to take rates from: the counters of
+// samples of one boot and source, oldest first.
 type state struct {
-	BootID     string
-	Source     string // sources count differently
-	BoottimeNS int64
+	BootID  string
+	Source  string // sources count differently
+	Samples []counters
+}
+
+// counters are those of one sample.
+type counters struct {
+	AtNS       int64 // when the last of them was read
 	Containers map[string]counter
 	Processes  map[int]counter
 }
@@ -38,89 +49,135 @@ type counter struct {
 	StartNS uint64
 }
 
-func newState(bootID, source string, s *sample) *state {
-	st := &state{bootID, source, s.atNS, make(map[string]counter, len(s.containers)), nil}
-	for i := range s.containers {
-		c := &s.containers[i]
-		if c.atNS != 0 {
-			st.Containers[c.id] = counter{c.cpuNS, c.atNS, c.first.pid, c.first.startNS}
-		}
-		for _, p := range c.processes {
-			if st.Processes == nil {
-				st.Processes = make(map[int]counter)
-			}
-			st.Processes[p.pid] = counter{p.cpuNS, c.atNS, p.pid, p.startNS}
-		}
-	}
-	return st
+func (c *container) counter() counter {
+	return counter{c.cpuNS, c.atNS, c.first.pid, c.first.startNS}
 }
 
-// readState reads the state in path; nil where there is none.
-func readState(path string) (*state, error) {
-	text, err := readBounded(path, maxDocument)
+// counterOf is the counter of one of its processes.
+func (c *container) counterOf(p *process) counter {
+	return counter{p.cpuNS, c.atNS, p.pid, p.startNS}
+}
+
+func newCounters(s *sample) counters {
+	n := counters{AtNS: s.atNS, Containers: make(map[string]counter, len(s.containers))}
+	for i := range s.containers {
+		c := &s.containers[i]
+		n.AtNS = max(n.AtNS, c.atNS)
+		if c.atNS != 0 {
+			n.Containers[c.id] = c.counter()
+		}
+		for j := range c.processes {
+			if n.Processes == nil {
+				n.Processes = make(map[int]counter)
+			}
+			p := &c.processes[j]
+			n.Processes[p.pid] = c.counterOf(p)
+		}
+	}
+	return n
+}
+
+// readState reads the state in path; an empty one where there is none.
+func readState(path string) (state, error) {
+	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return state{}, nil
 	}
 	if err != nil {
-		return nil, err
+		return state{}, err
 	}
-	return parseState(text)
+	if !info.Mode().IsRegular() {
+		return state{}, fmt.Errorf("%s: not a regular file", path)
+	}
+	text, err := readBounded(path, maxState)
+	if err != nil {
+		return state{}, err
+	}
+	st, err := parseState(text)
+	if err != nil {
+		return state{}, fmt.Errorf("%s: %w", path, err)
+	}
+	return st, nil
 }
 
 // A state is kept as lines of text, which take a tenth of the time that JSON
-// takes: one of the sample, then one of each counter, which begins with the
-// container's id, or with a dash where it is a process's.
+// takes: one of its boot and source, then for each sample one of its time and
+// one of each counter, which begins with the container's id, or with a dash
+// where it is a process's.
 const (
-	sampleLine = "readsysinfo 1 %q %q %d\n"
-	ofProcess  = "-"
+	stateVersion = "2"
+	stateLine    = "readsysinfo " + stateVersion + " %q %q\n"
+	ofSample     = "at"
+	ofProcess    = "-"
 )
 
-func parseState(text []byte) (*state, error) {
-	head, counters, _ := strings.Cut(string(text), "\n")
-	st := &state{Containers: make(map[string]counter), Processes: make(map[int]counter)}
-	if _, err := fmt.Sscanf(head+"\n", sampleLine, &st.BootID, &st.Source, &st.BoottimeNS); err != nil {
-		return nil, fmt.Errorf("not a state of readsysinfo: %w", err)
+func parseState(text []byte) (state, error) {
+	var st state
+	head, rest, _ := strings.Cut(string(text), "\n")
+	if words := strings.Fields(head); len(words) > 1 && words[0] == "readsysinfo" && words[1] != stateVersion {
+		return st, fmt.Errorf("a state of version %s, of another release: this one keeps version %s", cut(words[1], 16), stateVersion)
 	}
-	for line := range strings.Lines(counters) {
-		if err := st.parseCounter(line); err != nil {
-			return nil, fmt.Errorf("not a state of readsysinfo: %q: %w", cut(line, 128), err)
+	if _, err := fmt.Sscanf(head+"\n", stateLine, &st.BootID, &st.Source); err != nil {
+		return st, errors.New("not a state of readsysinfo")
+	}
+	for line := range strings.Lines(rest) {
+		if err := st.parseLine(line); err != nil {
+			return st, fmt.Errorf("not a state of readsysinfo: %q: %w", cut(line, 128), err)
 		}
 	}
 	return st, nil
 }
 
-func (st *state) parseCounter(line string) error {
+func (st *state) parseLine(line string) error {
 	line, whole := strings.CutSuffix(line, "\n")
 	of, numbers, _ := strings.Cut(line, " ")
 	var n [4]uint64
-	for i := range n {
+	want := n[:]
+	if of == ofSample {
+		want = n[:1]
+	}
+	for i := range want {
 		var number string
 		var err error
 		number, numbers, _ = strings.Cut(numbers, " ")
-		if n[i], err = strconv.ParseUint(number, 10, 64); err != nil {
-			return err
+		if want[i], err = strconv.ParseUint(number, 10, 63); err != nil {
+			return fmt.Errorf("not a whole number: %q", cut(number, 32))
 		}
 	}
 	if !whole || numbers != "" {
 		return errors.New("cut short, or too long")
 	}
-	c := counter{CPUNS: n[0], AtNS: int64(n[1]), PID: int(n[2]), StartNS: n[3]}
-	if of == ofProcess {
-		st.Processes[c.PID] = c
-	} else {
-		st.Containers[of] = c
+	last := len(st.Samples) - 1
+	switch c := (counter{n[0], int64(n[1]), int(n[2]), n[3]}); {
+	case of == ofSample && last >= 0 && int64(n[0]) <= st.Samples[last].AtNS:
+		return errors.New("older than the sample before it")
+	case of == ofSample:
+		st.Samples = append(st.Samples, counters{int64(n[0]), make(map[string]counter), make(map[int]counter)})
+	case last < 0:
+		return errors.New("of no sample")
+	case of == ofProcess:
+		st.Samples[last].Processes[c.PID] = c
+	default:
+		st.Samples[last].Containers[of] = c
 	}
 	return nil
 }
 
-func (st *state) text() []byte {
-	b := make([]byte, 0, 128*(1+len(st.Containers)+len(st.Processes)))
-	b = fmt.Appendf(b, sampleLine, st.BootID, st.Source, st.BoottimeNS)
-	for id, c := range st.Containers {
-		b = c.append(b, id)
+func (st state) text() []byte {
+	lines := 1
+	for _, s := range st.Samples {
+		lines += 1 + len(s.Containers) + len(s.Processes)
 	}
-	for _, c := range st.Processes {
-		b = c.append(b, ofProcess)
+	b := make([]byte, 0, 128*lines)
+	b = fmt.Appendf(b, stateLine, st.BootID, st.Source)
+	for _, s := range st.Samples {
+		b = fmt.Appendf(b, "%s %d\n", ofSample, s.AtNS)
+		for id, c := range s.Containers {
+			b = c.append(b, id)
+		}
+		for _, c := range s.Processes {
+			b = c.append(b, ofProcess)
+		}
 	}
 	return b
 }
@@ -133,49 +190,109 @@ func (c counter) append(b []byte, of string) []byte {
 	return append(b, '\n')
 }
 
-// write replaces path, or leaves it as it is.
-func (st *state) write(path string) error {
-	return renameio.WriteFile(path, st.text(), 0o600, renameio.WithTempDir(filepath.Dir(path)))
-}
-
-// from tells whether the state is of this boot and source, and not of the
-// future.
-func (st *state) from(bootID, source string, nowNS int64) bool {
-	return st != nil && st.BootID == bootID && st.Source == source && st.BoottimeNS > 0 && st.BoottimeNS <= nowNS
-}
-
-// serves tells whether rates can be taken from it in a sample at nowNS.
-func (st *state) serves(bootID, source string, nowNS int64) bool {
-	if !st.from(bootID, source, nowNS) {
-		return false
+// write replaces path, or leaves it as it is. It never takes the place of a
+// device or the like, such as /dev/null.
+func (st state) write(path string) error {
+	info, err := os.Lstat(path)
+	if err == nil && !info.Mode().IsRegular() && info.Mode().Type() != fs.ModeSymlink {
+		return fmt.Errorf("%s: not a regular file", path)
 	}
-	age := time.Duration(nowNS - st.BoottimeNS)
-	return age >= minInterval && age <= maxInterval
+	text := st.text()
+	if len(text) > maxState {
+		return fmt.Errorf("%s: would be longer than %d bytes", path, maxState)
+	}
+	return renameio.WriteFile(path, text, 0o600, renameio.WithTempDir(filepath.Dir(path)))
 }
 
-func (st *state) containerRate(c *container) *float64 {
-	if st == nil {
+// usable are the samples of a state that rates can be taken from at nowNS, if
+// it is of this boot and source: those neither of the future nor too old.
+func (st state) usable(bootID, source string, nowNS int64, span time.Duration) []counters {
+	if st.BootID != bootID || st.Source != source {
 		return nil
 	}
-	before, ok := st.Containers[c.id]
-	return rate(before, ok, counter{c.cpuNS, c.atNS, c.first.pid, c.first.startNS})
+	return slices.DeleteFunc(st.Samples, func(s counters) bool {
+		age := time.Duration(nowNS - s.AtNS)
+		return age < 0 || age > max(maxInterval, 2*span)
+	})
 }
 
-func (st *state) processRate(c *container, p *process) *float64 {
-	if st == nil {
+// spanning is how many of the samples, which are the oldest, are at least span
+// old.
+func spanning(samples []counters, nowNS int64, span time.Duration) int {
+	n := 0
+	for n < len(samples) && nowNS-samples[n].AtNS >= int64(span) {
+		n++
+	}
+	return n
+}
+
+// thin leaves what later runs need of samples: none older than the newest that
+// spans enough, and of those since one every eighth of the span. However often
+// it is sampled, these are a dozen at most, and there is always one that is
+// about span old.
+func thin(samples []counters, nowNS int64, span time.Duration) []counters {
+	var kept []counters
+	for _, s := range samples[max(0, spanning(samples, nowNS, span)-1):] {
+		if len(kept) == 0 || s.AtNS-kept[len(kept)-1].AtNS >= int64(span/8) {
+			kept = append(kept, s)
+		}
+	}
+	return kept
+}
+
+// bases are samples in the order in which rates are sought in them: the newest
+// that is at least span old, then the older ones, and for what is younger than
+// that the oldest of the others.
+type bases []counters
+
+func newBases(samples []counters, nowNS int64, span time.Duration) bases {
+	b := slices.Clone(samples)
+	slices.Reverse(b[:spanning(b, nowNS, span)])
+	return b
+}
+
+// interval is the span of the rates of all that ran throughout, in ms; nil
+// where there are none.
+func (b bases) interval(nowNS int64) *int64 {
+	if len(b) == 0 || nowNS-b[0].AtNS < int64(minInterval) {
 		return nil
 	}
-	before, ok := st.Processes[p.pid]
-	return rate(before, ok, counter{p.cpuNS, c.atNS, p.pid, p.startNS})
+	return milliseconds(nowNS - b[0].AtNS)
 }
 
-// rate is in percent of a core; nil for what is new or was started anew.
-func rate(before counter, ok bool, now counter) *float64 {
-	same := ok && before.PID == now.PID && before.StartNS == now.StartNS
+// ofContainer is a container's rate in percent of a core and its span in ms;
+// nil for what is new or was started anew.
+func (b bases) ofContainer(c *container) (percent *float64, intervalMS *int64) {
+	for _, s := range b {
+		if before, ok := s.Containers[c.id]; ok {
+			if percent, intervalMS = rate(before, c.counter()); percent != nil {
+				break
+			}
+		}
+	}
+	return percent, intervalMS
+}
+
+// ofProcess is the rate of one of a container's processes.
+func (b bases) ofProcess(c *container, p *process) (percent *float64) {
+	for _, s := range b {
+		if before, ok := s.Processes[p.pid]; ok {
+			if percent, _ = rate(before, c.counterOf(p)); percent != nil {
+				break
+			}
+		}
+	}
+	return percent
+}
+
+func rate(before, now counter) (percent *float64, intervalMS *int64) {
+	same := before.PID == now.PID && before.StartNS == now.StartNS
 	span := now.AtNS - before.AtNS
-	if !same || before.AtNS <= 0 || span <= 0 || now.CPUNS < before.CPUNS {
-		return nil
+	if !same || before.AtNS == 0 || span < int64(minInterval) || now.CPUNS < before.CPUNS {
+		return nil, nil
 	}
-	percent := round(float64(now.CPUNS-before.CPUNS) / float64(span) * 100)
-	return &percent
+	return new(round(float64(now.CPUNS-before.CPUNS) / float64(span) * 100)), milliseconds(span)
 }
+
+// milliseconds are whole, rounded down: no span is called longer than it is.
+func milliseconds(ns int64) *int64 { return new(time.Duration(ns).Milliseconds()) }

@@ -1,37 +1,265 @@
 package main
 
 import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"io/fs"
 	"math"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
+	"time"
 )
 
-// With a state that serves, one sample is taken, and the rates are over the
-// time since; else two are taken half a second apart.
-func TestState(t *testing.T) {
-	const two = 500 // ms between two samples
-	same := map[string]counter{idA: {CPUNS: 1e9, PID: 10, StartNS: 5e9}}
+// documentAt is a document's time in the tests that need no real one.
+const documentAt = int64(5000e9)
+
+// kept is a sample of the states that tests make up: its age in seconds, and
+// the counter of idA and of its process that it holds, if any.
+type kept struct {
+	age float64
+	a   *counter
+}
+
+// used is a counter of idA, as it was when it had that many seconds less.
+func used(seconds float64) *counter {
+	return &counter{CPUNS: uint64((1000 - seconds) * 1e9), PID: 10, StartNS: 5e9}
+}
+
+func ring(samples ...kept) (st state) {
+	st.BootID, st.Source = "this-boot", "file"
+	for _, k := range samples {
+		s := counters{}
+		if k.a != nil {
+			s.Containers = map[string]counter{idA: *k.a}
+			s.Processes = map[int]counter{k.a.PID: *k.a}
+		}
+		st.Samples = append(st.Samples, s.at(documentAt-int64(math.Round(k.age*1e9))))
+	}
+	return st
+}
+
+// A rate is taken from the newest sample that is at least the span old and
+// holds the container as it runs now, or else from the oldest that does. A
+// document tells its time, so all of it is exact.
+func TestRates(t *testing.T) {
+	restarted := func(seconds float64) *counter { return &counter{CPUNS: used(seconds).CPUNS, PID: 11, StartNS: 5e9} }
+	reused := func(seconds float64) *counter {
+		return &counter{CPUNS: used(seconds).CPUNS, PID: 10, StartNS: 5e9 - 1e7}
+	}
+	otherBoot, otherSource := ring(kept{10, used(2)}), ring(kept{10, used(2)})
+	otherBoot.BootID, otherSource.Source = "earlier", "cgroup2"
+	otherBoot.Source = "file"
 	tests := []struct {
 		name     string
-		seconds  int64 // since the state's sample
-		source   string
+		span     string
 		state    state
-		interval int64    // in ms
-		rate     *float64 // nil for null
+		host     int64 // ms; 0 for null
+		interval int64 // ms, of idA; 0 for null
+		rate     float64
 	}{
-		{"serves", 10, "cgroup2", state{Containers: same}, 10_000, new(20.0)},
-		{"new container", 10, "cgroup2", state{}, 10_000, nil},
-		{"counter shrank", 10, "cgroup2", state{Containers: map[string]counter{idA: {CPUNS: 4e9, PID: 10, StartNS: 5e9}}}, 10_000, nil},
-		{"restarted", 10, "cgroup2", state{Containers: map[string]counter{idA: {CPUNS: 1e9, PID: 10, StartNS: 4e9}}}, 10_000, nil},
-		{"other boot", 10, "cgroup2", state{BootID: "earlier", Containers: same}, two, new(0.0)},
-		{"other source", 10, "cgroup1", state{Containers: same}, two, new(0.0)},
-		{"old", 601, "cgroup2", state{Containers: same}, two, new(0.0)},
-		{"of the future", -10, "cgroup2", state{Containers: same}, two, new(0.0)},
-		{"young", 0, "cgroup2", state{Containers: same}, 100, new(2000.0)},
+		{"one", "5s", ring(kept{10, used(2)}), 10_000, 10_000, 20},
+		{"the newest that is old enough", "5s", ring(kept{20, used(19)}, kept{7, used(6)}, kept{5, used(2)}, kept{3, used(1.5)}, kept{1, used(1)}), 5000, 5000, 40},
+		{"one that is nearly old enough", "5s", ring(kept{20, used(18)}, kept{8, used(2)}, kept{4.999999999, used(2)}), 8000, 8000, 25},
+		{"another span", "2s", ring(kept{20, used(19)}, kept{7, used(6)}, kept{3, used(1.5)}, kept{1, used(1)}), 3000, 3000, 50},
+		{"a young container", "5s", ring(kept{20, nil}, kept{6, nil}, kept{3, used(0.3)}, kept{1, used(0.2)}), 6000, 3000, 10},
+		{"a new one", "5s", ring(kept{10, nil}), 10_000, 0, 0},
+		{"one that was left out", "5s", ring(kept{20, used(18)}, kept{9, used(1.8)}, kept{6, nil}, kept{2, used(1)}), 6000, 9000, 20},
+		{"restarted", "5s", ring(kept{9, restarted(5)}, kept{6, restarted(3)}, kept{3, used(0.3)}), 6000, 3000, 10},
+		{"restarted with the same process id", "5s", ring(kept{9, reused(5)}, kept{6, reused(3)}, kept{3, used(0.3)}), 6000, 3000, 10},
+		{"restarted just now", "5s", ring(kept{9, restarted(5)}, kept{6, reused(3)}), 6000, 0, 0},
+		{"a counter that shrank", "5s", ring(kept{9, used(-1)}), 9000, 0, 0},
+		{"a counter that stood", "5s", ring(kept{9, used(0)}), 9000, 9000, 0},
+		{"many cores", "5s", ring(kept{9, used(576)}), 9000, 9000, 6400},
+		{"the shortest", "5s", ring(kept{0.1, used(0.05)}), 100, 100, 50},
+		{"shorter than the shortest", "5s", ring(kept{0.0999, used(0.05)}), 0, 0, 0},
+		{"a span below the shortest", "1ms", ring(kept{0.5, used(0.05)}, kept{0.09, used(0.05)}), 500, 500, 10},
+		{"of now", "5s", ring(kept{0, used(0)}), 0, 0, 0},
+		{"all are young", "5s", ring(kept{4, used(2)}, kept{2, used(0)}), 4000, 4000, 50},
+		{"the oldest", "5s", ring(kept{600, used(60)}), 600_000, 600_000, 10},
+		{"too old", "5s", ring(kept{600.001, used(60)}), 0, 0, 0},
+		{"too old and young", "5s", ring(kept{601, used(60)}, kept{4, used(2)}), 4000, 4000, 50},
+		{"of the future", "5s", ring(kept{4, used(2)}, kept{-1, used(0)}), 4000, 4000, 50},
+		{"the longest span", "10m", ring(kept{1199, used(119.9)}, kept{599, used(50)}), 1_199_000, 1_199_000, 10},
+		{"too old for the longest span", "10m", ring(kept{1201, used(10)}, kept{500, used(50)}), 500_000, 500_000, 10},
+		{"other boot", "5s", otherBoot, 0, 0, 0},
+		{"other source", "5s", otherSource, 0, 0, 0},
+		{"nothing", "5s", ring(), 0, 0, 0},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			tr := newTree(t)
+			tr.cgroup2()
+			path := filepath.Join(tr.dir, "document")
+			tr.write("document", strings.Replace(moduleDocument(documentAt, 1000e9), `"cpu_ns":1000000000}`, `"cpu_ns":1000000000000}`, 1))
+			if test.state.Source == "file" {
+				test.state.Source = "file:" + path
+			}
+			s := tr.run("--source", path, "--processes", "--span", test.span, "--state", tr.keep(test.state))
+			if s.err != nil || s.stderr != "" {
+				t.Fatalf("%v: %s", s.err, s.stderr)
+			}
+			check := func(what string, got *int64, want int64) {
+				if (got == nil) != (want == 0) || got != nil && *got != want {
+					t.Errorf("%s: want interval_ms %d in %s", what, want, s.stdout)
+				}
+			}
+			check("host", s.host.IntervalMS, test.host)
+			a, p := s.containers[0], s.processes[1]
+			check("container", a.IntervalMS, test.interval)
+			if a.CPUPercent != nil && *a.CPUPercent != test.rate {
+				t.Errorf("rate %v, want %v", *a.CPUPercent, test.rate)
+			}
+			if (p.CPUPercent == nil) != (test.interval == 0) || p.CPUPercent != nil && *p.CPUPercent != test.rate {
+				t.Errorf("process %s, want a rate of %v", s.stdout, test.rate)
+			}
+			if s.containers[1].CPUPercent != nil || s.processes[0].CPUPercent != nil {
+				t.Errorf("a rate of what is new: %s", s.stdout)
+			}
+		})
+	}
+}
+
+// What later runs do not need is dropped when the state is written.
+func TestWhatIsKept(t *testing.T) {
+	tests := []struct {
+		name, span string
+		before     []float64 // the samples' ages
+		after      []float64
+	}{
+		{"a call every ten seconds", "5s", []float64{20, 10}, []float64{10, 0}},
+		{"the newest of the old", "5s", []float64{30, 9, 6, 5}, []float64{5, 0}},
+		{"none is old", "5s", []float64{4, 2}, []float64{4, 2, 0}},
+		{"thinned", "5s", []float64{8, 6, 5.9, 5.5, 4.8, 4.7, 4.17, 2, 0.7}, []float64{5.5, 4.8, 4.17, 2, 0.7, 0}},
+		{"thinned at the end", "5s", []float64{7, 0.6}, []float64{7, 0.6}},
+		{"a longer span", "60s", []float64{70, 65, 55, 50, 7.5, 5}, []float64{65, 55, 7.5, 0}},
+		{"too old", "5s", []float64{601, 602}, []float64{0}},
+		{"of the future", "5s", []float64{6, -3}, []float64{6, 0}},
+		{"nothing", "5s", nil, []float64{0}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			tr := newTree(t)
+			document := filepath.Join(tr.dir, "document")
+			tr.write("document", moduleDocument(documentAt, 1000e9))
+			var st state
+			slices.SortFunc(test.before, func(a, b float64) int { return int(b*1e3 - a*1e3) })
+			for _, age := range test.before {
+				st.Samples = append(st.Samples, ring(kept{age, used(age)}).Samples...)
+			}
+			st.BootID, st.Source = "this-boot", "file:"+document
+			path := tr.keep(st)
+			if s := tr.run("--source", document, "--span", test.span, "--state", path); s.err != nil || s.stderr != "" {
+				t.Fatalf("%v: %s", s.err, s.stderr)
+			}
+			st, err := readState(path)
+			var after []float64
+			for _, s := range st.Samples {
+				after = append(after, float64(documentAt-s.AtNS)/1e9)
+				if c := s.Containers[idA]; c.AtNS != s.AtNS || c.PID != 10 || c.StartNS != 5e9 ||
+					math.Abs(float64(1000e9-c.CPUNS)-float64(documentAt-s.AtNS)) > 1 {
+					t.Errorf("kept %+v of %d", c, s.AtNS)
+				}
+			}
+			if err != nil || !slices.Equal(after, test.after) {
+				t.Errorf("kept %v, want %v; %v", after, test.after, err)
+			}
+		})
+	}
+}
+
+// However a state is called with, rates are exact, over at least the span
+// where the container is that old, and the state stays small.
+func TestAnyCadence(t *testing.T) {
+	t.Parallel()
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	for range 6 {
+		tr := newTree(t)
+		document, path := filepath.Join(tr.dir, "document"), filepath.Join(tr.dir, "kept")
+		cadence := math.Pow(10, random.Float64()*3.5-2) // 10 ms to half a minute
+		at, cpu := documentAt, uint64(0)
+		history := map[int64]uint64{}
+		for range 150 {
+			step := int64(cadence * (0.5 + random.Float64()) * 1e9)
+			at += step
+			cpu += uint64(random.Int64N(2 * step))
+			history[at] = cpu
+			tr.write("document", moduleDocument(at, cpu))
+			s := tr.run("--source", document, "--span", "5s", "--state", path)
+			if s.err != nil || s.stderr != "" {
+				t.Fatalf("%v: %s", s.err, s.stderr)
+			}
+			c := s.containers[0]
+			age := time.Duration(at - slices.Min(sorted(history)))
+			if c.CPUPercent == nil {
+				if age >= minInterval {
+					t.Fatalf("cadence %.3f s: none of a container %v old", cadence, age)
+				}
+				continue
+			}
+			interval := time.Duration(*c.IntervalMS) * time.Millisecond
+			if *c.IntervalMS != *s.host.IntervalMS || interval < min(age.Truncate(time.Millisecond), 5*time.Second) ||
+				interval > 5*time.Second*5/4+time.Duration(3*cadence*1e9) {
+				t.Fatalf("cadence %.3f s: a container %v old has a rate over %v", cadence, age, interval)
+			}
+			exact := false
+			for then, had := range history {
+				if (at-then)/1e6 == *c.IntervalMS && round(float64(cpu-had)/float64(at-then)*100) == *c.CPUPercent {
+					exact = true
+				}
+			}
+			if !exact {
+				t.Fatalf("cadence %.3f s: no two samples have the rate in %s", cadence, s.stdout)
+			}
+		}
+		if st, err := readState(path); err != nil || len(st.Samples) > 10 {
+			t.Errorf("cadence %.3f s: %d samples are kept, %v", cadence, len(st.Samples), err)
+		}
+	}
+}
+
+func sorted(history map[int64]uint64) (times []int64) {
+	for at := range history {
+		times = append(times, at)
+	}
+	return times
+}
+
+// Where no sample that is kept is old enough, one is waited for, and not for
+// longer than that takes.
+func TestWaits(t *testing.T) {
+	same := map[string]counter{idA: {CPUNS: 1e9, PID: 10, StartNS: 5e9}}
+	const span = 400 * time.Millisecond
+	tests := []struct {
+		name   string
+		ages   []time.Duration // of the state's samples
+		span   time.Duration
+		boot   string
+		source string
+		over   time.Duration // what the rate is over, and what the run took more
+		rise   float64       // of idA's counter, in s
+	}{
+		{"no state", nil, span, "this-boot", "cgroup2", span, 0},
+		{"other boot", []time.Duration{10 * time.Second}, span, "earlier", "cgroup2", span, 0},
+		{"other source", []time.Duration{10 * time.Second}, span, "this-boot", "cgroup1", span, 0},
+		{"old", []time.Duration{601 * time.Second}, span, "this-boot", "cgroup2", span, 0},
+		{"of the future", []time.Duration{-20 * time.Second}, span, "this-boot", "cgroup2", span, 0},
+		{"old enough", []time.Duration{10 * time.Second}, span, "this-boot", "cgroup2", 10 * time.Second, 2},
+		{"nearly old enough", []time.Duration{10 * time.Second}, 10*time.Second + span, "this-boot", "cgroup2", 10*time.Second + span, 2},
+		{"the oldest is nearly old enough", []time.Duration{10 * time.Second, time.Second}, 10*time.Second + span, "this-boot", "cgroup2", 10*time.Second + span, 2},
+		{"taken just now", []time.Duration{0}, minInterval, "this-boot", "cgroup2", minInterval, 2},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -40,19 +268,40 @@ func TestState(t *testing.T) {
 			tr.cgroup2()
 			tr.v2("/docker/"+idA, 10)
 			tr.process(10, "web", "S", 1, 500, "web\x00")
-			s := tr.run("--state", tr.state(test.source, test.seconds, test.state))
+			start := boottime()
+			st := state{BootID: test.boot, Source: test.source}
+			for _, age := range test.ages {
+				st.Samples = append(st.Samples, counters{Containers: same}.at(start-int64(age)))
+			}
+			s := tr.run("--span", test.span.String(), "--state", tr.keep(st))
+			took := boottime() - start
 			if s.err != nil || s.stderr != "" {
 				t.Fatalf("%v: %s", s.err, s.stderr)
 			}
-			// Time goes on while the test does, and a busy machine takes its own.
-			if got := *s.host.IntervalMS; got < test.interval || got > test.interval+5000 {
-				t.Errorf("interval %d ms, want %d", got, test.interval)
+			for _, got := range []*int64{s.host.IntervalMS, s.containers[0].IntervalMS} {
+				if got == nil || *got < test.over.Milliseconds() || *got > test.over.Milliseconds()+took/1e6 {
+					t.Fatalf("the run took %v, want a span of %v in %s", time.Duration(took), test.over, s.stdout)
+				}
 			}
-			got := s.containers[0].CPUPercent
-			if (got == nil) != (test.rate == nil) || got != nil && (*got > *test.rate*1.01 || *got < *test.rate/50) {
-				t.Errorf("rate in %s, want %v", s.stdout, test.rate)
+			ms := float64(*s.containers[0].IntervalMS)
+			if got, most := *s.containers[0].CPUPercent, test.rise*1e5/ms; got > most+0.005 || got < test.rise*1e5/(ms+1)-0.005 {
+				t.Errorf("rate %v, want %v", got, most)
+			}
+			if test.span > time.Second && took > int64(test.span) {
+				t.Errorf("took %v", time.Duration(took))
 			}
 		})
+	}
+}
+
+func TestSpanOutOfBounds(t *testing.T) {
+	for _, span := range []string{"0s", "-1s", "10m1ms", "5", "x", ""} {
+		tr := newTree(t)
+		tr.cgroup2()
+		s := tr.run("--span", span)
+		if s.err == nil || !strings.Contains(s.err.Error(), "--span") || s.stdout != "" {
+			t.Errorf("%q: got %v and %q", span, s.err, s.stdout)
+		}
 	}
 }
 
@@ -63,6 +312,7 @@ func TestStateIsKept(t *testing.T) {
 	tr.v2("/docker/"+idA, 10)
 	tr.process(10, "web", "S", 1, 500, "web\x00")
 	path := filepath.Join(tr.dir, "kept")
+	start := boottime()
 	if s := tr.run("--state", path, "--processes"); s.err != nil {
 		t.Fatal(s.err)
 	}
@@ -71,38 +321,70 @@ func TestStateIsKept(t *testing.T) {
 		t.Fatalf("%v, %v", info, err)
 	}
 	st, err := readState(path)
-	if err != nil || st.BootID != "this-boot" || st.Source != "cgroup2" || st.BoottimeNS == 0 ||
-		st.Containers[idA].CPUNS != 3e9 || st.Processes[10].CPUNS != 15e8 {
+	if err != nil || st.BootID != "this-boot" || st.Source != "cgroup2" || len(st.Samples) != 2 {
 		t.Fatalf("%+v, %v", st, err)
+	}
+	for _, s := range st.Samples {
+		a, p := s.Containers[idA], s.Processes[10]
+		if s.AtNS < start || s.AtNS > boottime() || a != (counter{3e9, a.AtNS, 10, 5e9}) || p != (counter{15e8, a.AtNS, 10, 5e9}) ||
+			a.AtNS < start || a.AtNS > s.AtNS {
+			t.Errorf("%+v", s)
+		}
+	}
+	// Who reads the state meanwhile has it whole: it is another file from now on.
+	if err := os.Link(path, path+".reader"); err != nil {
+		t.Fatal(err)
 	}
 	tr.write("cg/docker/"+idA+"/cpu.stat", "usage_usec 3100000\n")
 	s := tr.run("--state", path)
-	if got := s.containers[0].CPUPercent; got == nil || *got <= 0 || *got > 100.5 {
-		t.Errorf("100 ms of CPU time in at least 100 ms: %s", s.stdout)
+	if c := s.containers[0]; c.CPUPercent == nil || *c.CPUPercent > 1e4/float64(*c.IntervalMS)+0.005 || *c.CPUPercent < 1e4/float64(*c.IntervalMS+1)-0.005 {
+		t.Errorf("100 ms of CPU time: %s", s.stdout)
+	}
+	if before, err := readState(path + ".reader"); err != nil || !reflect.DeepEqual(before, st) {
+		t.Errorf("was written over: %+v, %v", before, err)
 	}
 }
 
-// An unusable state file costs no snapshot.
+// An unusable state file costs no snapshot, and what is said of it is in words.
 func TestBadStateFiles(t *testing.T) {
+	const head = `readsysinfo 2 "this-boot" "cgroup2"` + "\n"
+	text := func(text string) func(*testing.T, string) {
+		return func(t *testing.T, path string) {
+			if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
 	tests := []struct {
 		name string
 		make func(t *testing.T, path string)
 		said string
-		fail bool
 	}{
-		{"garbage", func(t *testing.T, path string) { os.WriteFile(path, []byte("\x00\xffgarbage"), 0o600) }, "passing over the state: not a state", false},
-		{"torn", func(t *testing.T, path string) {
-			os.WriteFile(path, []byte(`readsysinfo 1 "this-boot" "cgroup2" 5`+"\n"+idA+" 1 2 3 4"), 0o600)
-		}, "cut short", false},
-		{"wrong types", func(t *testing.T, path string) {
-			os.WriteFile(path, []byte(`readsysinfo 1 "this-boot" "cgroup2" 5`+"\n"+idA+" 1 2 3 x\n"), 0o600)
-		}, `parsing "x"`, false},
-		{"empty", func(t *testing.T, path string) { os.WriteFile(path, nil, 0o600) }, "passing over the state", false},
-		{"of an earlier version", func(t *testing.T, path string) {
-			os.WriteFile(path, []byte(`{"boot_id":"this-boot","source":"cgroup2","boottime_ns":5,"containers":{}}`+"\n"), 0o600)
-		}, "passing over the state: not a state", false},
-		{"endless", func(t *testing.T, path string) { os.Symlink("/dev/zero", path) }, "longer than", false},
-		{"a directory", func(t *testing.T, path string) { os.Mkdir(path, 0o700) }, "state not kept: ", true},
+		{"garbage", text("\x00\xffgarbage"), "kept: not a state of readsysinfo\n"},
+		{"torn", text(head + "at 5\n" + idA + " 1 2 3 4"), "cut short"},
+		{"torn in a sample's time", text(head + "at 5"), "cut short"},
+		{"wrong types", text(head + "at 5\n" + idA + " 1 2 3 x\n"), `not a whole number: "x"`},
+		{"negative", text(head + "at 5\n" + idA + " 1 -2 3 4\n"), `not a whole number: "-2"`},
+		{"too large", text(head + "at 5\n" + idA + " 9223372036854775808 2 3 4\n"), "not a whole number"},
+		{"too long", text(head + "at 5\n" + idA + " 1 2 3 4 5\n"), "too long"},
+		{"no sample", text(head + idA + " 1 2 3 4\n"), "of no sample"},
+		{"out of order", text(head + "at 5\nat 5\n"), "older than the sample before it"},
+		{"no boot id", text("readsysinfo 2\n"), "not a state of readsysinfo\n"},
+		{"more than a boot id", text(head[:len(head)-1] + " 5\n"), "not a state of readsysinfo\n"},
+		{"empty", text(""), "not a state of readsysinfo\n"},
+		{"of the first version", text(`readsysinfo 1 "this-boot" "cgroup2" 5` + "\n" + idA + " 1 2 3 4\n"), "a state of version 1, of another release"},
+		{"of a later version", text(`readsysinfo 3 {}` + "\n"), "a state of version 3, of another release"},
+		{"older yet", text(`{"boot_id":"this-boot","source":"cgroup2","boottime_ns":5,"containers":{}}` + "\n"), "not a state of readsysinfo\n"},
+		{"too large a file", func(t *testing.T, path string) {
+			if err := errors.Join(os.WriteFile(path, nil, 0o600), os.Truncate(path, maxState+1)); err != nil {
+				t.Fatal(err)
+			}
+		}, "longer than"},
+		{"endless", func(t *testing.T, path string) {
+			if err := os.Symlink("/dev/zero", path); err != nil {
+				t.Fatal(err)
+			}
+		}, "not a regular file"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -112,17 +394,45 @@ func TestBadStateFiles(t *testing.T) {
 			path := filepath.Join(tr.dir, "kept")
 			test.make(t, path)
 			s := tr.run("--state", path)
-			if (s.err != nil) != test.fail || !strings.Contains(s.stderr, test.said) || (test.said == "") != (s.stderr == "") {
+			if s.err != nil || !strings.HasPrefix(s.stderr, "readsysinfo: passing over the state: "+path+": ") ||
+				!strings.Contains(s.stderr, test.said) || strings.Count(s.stderr, "\n") != 1 {
 				t.Errorf("%v: %s", s.err, s.stderr)
 			}
-			if s.stdout == "" {
-				t.Error("no snapshot")
+			if s.stdout == "" || s.host.IntervalMS == nil {
+				t.Errorf("no snapshot, or without rates: %s", s.stdout)
 			}
-			if test.fail {
-				return
-			}
-			if st, err := readState(path); err != nil || st == nil || st.BootID != "this-boot" {
+			if st, err := readState(path); err != nil || st.BootID != "this-boot" || len(st.Samples) != 2 {
 				t.Errorf("the state was not replaced: %+v, %v", st, err)
+			}
+		})
+	}
+}
+
+// What is no file is neither waited for nor replaced, as /dev/null would be.
+func TestStateThatIsNoFile(t *testing.T) {
+	tests := []struct {
+		name string
+		make func(path string) error
+		mode fs.FileMode
+	}{
+		{"a directory", func(path string) error { return os.Mkdir(path, 0o700) }, fs.ModeDir},
+		{"a pipe", func(path string) error { return syscall.Mkfifo(path, 0o600) }, fs.ModeNamedPipe},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			tr := newTree(t)
+			tr.cgroup2()
+			path := filepath.Join(tr.dir, "kept")
+			if err := test.make(path); err != nil {
+				t.Fatal(err)
+			}
+			s := tr.run("--state", path)
+			if s.err == nil || !strings.Contains(s.stderr, "state not kept: "+path+": not a regular file") || s.stdout == "" {
+				t.Errorf("%v: %s%s", s.err, s.stderr, s.stdout)
+			}
+			if info, err := os.Lstat(path); err != nil || info.Mode().Type() != test.mode {
+				t.Errorf("became %v, %v", info, err)
 			}
 		})
 	}
@@ -136,23 +446,36 @@ func TestStateThatCannotBeWritten(t *testing.T) {
 	if s.err == nil || !strings.Contains(s.stderr, "state not kept: ") || s.stdout == "" {
 		t.Errorf("%v: %s%s", s.err, s.stderr, s.stdout)
 	}
+	path := filepath.Join(tr.dir, "kept")
+	long := state{BootID: strings.Repeat("b", maxState)}
+	if err := long.write(path); err == nil || !strings.Contains(err.Error(), "longer than") {
+		t.Errorf("wrote what cannot be read: %v", err)
+	}
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Error(err)
+	}
 }
 
 func TestTwoAtOnce(t *testing.T) {
 	t.Parallel()
 	tr := newTree(t)
 	tr.cgroup2()
+	tr.v2("/docker/"+idA, 10)
+	tr.process(10, "web", "S", 1, 500, "web\x00")
 	path := filepath.Join(tr.dir, "kept")
 	var runs sync.WaitGroup
-	for range 8 {
+	for range 4 {
 		runs.Go(func() {
-			if s := tr.run("--state", path); s.err != nil || s.stderr != "" {
-				t.Errorf("%v: %s", s.err, s.stderr)
+			for range 10 {
+				s := tr.run("--state", path)
+				if s.err != nil || s.stderr != "" || s.containers[0].CPUPercent == nil {
+					t.Errorf("%v: %s%s", s.err, s.stderr, s.stdout)
+				}
 			}
 		})
 	}
 	runs.Wait()
-	if st, err := readState(path); err != nil || st.BootID != "this-boot" {
+	if st, err := readState(path); err != nil || st.BootID != "this-boot" || len(st.Samples) == 0 {
 		t.Errorf("%+v, %v", st, err)
 	}
 	if left, _ := filepath.Glob(filepath.Join(tr.dir, ".kept*")); left != nil {
@@ -160,22 +483,119 @@ func TestTwoAtOnce(t *testing.T) {
 	}
 }
 
+// pipe makes the file a pipe, and calls then when the tool has opened it;
+// what that returns is what the tool reads.
+func (tr tree) pipe(path string, then func() string) {
+	tr.t.Helper()
+	path = filepath.Join(tr.dir, path)
+	if err := errors.Join(os.RemoveAll(path), syscall.Mkfifo(path, 0o600)); err != nil {
+		tr.t.Fatal(err)
+	}
+	go func() {
+		f, err := os.OpenFile(path, os.O_WRONLY, 0)
+		if err != nil {
+			tr.t.Error(err)
+			return
+		}
+		defer f.Close()
+		io.WriteString(f, then())
+	}()
+}
+
+// Without the file that --while names nothing is printed, whether it is gone
+// from the beginning or went in the end.
+func TestWhile(t *testing.T) {
+	const meminfo = "MemTotal: 1000 kB\nMemFree: 300 kB\n"
+	tests := []struct {
+		name  string
+		build func(tr tree, remove func()) (args []string)
+		kept  bool
+	}{
+		{"is there", func(tr tree, remove func()) []string { return nil }, true},
+		{"gone at the start", func(tr tree, remove func()) []string {
+			remove()
+			return []string{"--span=30s"}
+		}, false},
+		{"goes before the wait", func(tr tree, remove func()) []string {
+			tr.pipe("proc/meminfo", func() string { remove(); return meminfo })
+			return []string{"--span=30s"}
+		}, false},
+		{"goes before it is printed", func(tr tree, remove func()) []string {
+			tr.pipe("document", func() string { remove(); return moduleDocument(documentAt, 3e9) })
+			return []string{"--source", filepath.Join(tr.dir, "document")}
+		}, false},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			tr := newTree(t)
+			tr.cgroup2()
+			tr.write("governing", "")
+			governing, kept := filepath.Join(tr.dir, "governing"), filepath.Join(tr.dir, "kept")
+			args := test.build(tr, func() {
+				if err := os.Remove(governing); err != nil {
+					t.Error(err)
+				}
+			})
+			s := tr.run(append(args, "--while", governing, "--state", kept)...)
+			if (s.err == nil) != test.kept || (s.stdout != "") != test.kept {
+				t.Errorf("got %v and %q", s.err, s.stdout)
+			}
+			if !test.kept && (!errors.Is(s.err, fs.ErrNotExist) || !strings.Contains(s.err.Error(), "--while") || !strings.Contains(s.err.Error(), governing)) {
+				t.Errorf("said %v", s.err)
+			}
+			if _, err := os.Stat(kept); (err == nil) != test.kept {
+				t.Errorf("state: %v", err)
+			}
+		})
+	}
+}
+
+// Stopped while it waits it ends at once, with nothing printed.
+func TestStoppedInTheWait(t *testing.T) {
+	t.Parallel()
+	tr := newTree(t)
+	tr.cgroup2()
+	ctx, cancel := context.WithCancel(t.Context())
+	tr.pipe("proc/meminfo", func() string { cancel(); return "MemTotal: 1000 kB\nMemFree: 300 kB\n" })
+	var stdout, stderr bytes.Buffer
+	err := run(ctx, []string{"--proc-root", filepath.Join(tr.dir, "proc"), "--span=30s"}, nil, &stdout, &stderr)
+	if !errors.Is(err, context.Canceled) || stdout.Len() > 0 {
+		t.Errorf("got %v and %q", err, &stdout)
+	}
+}
+
 func FuzzParseState(f *testing.F) {
-	f.Add([]byte("readsysinfo 1 \"b\" \"cgroup2\" 5\n" + idA + " 1 1 10 2\n- 1 1 10 2\n"))
-	f.Add([]byte("readsysinfo 1 \"b\" \"file:a\\n\\xff\" -1\n" + idA + " 0 9223372036854775808 10 2\n"))
+	f.Add([]byte("readsysinfo 2 \"b\" \"cgroup2\"\nat 5\n" + idA + " 1 1 10 2\n- 1 1 10 2\nat 7\n"))
+	f.Add([]byte("readsysinfo 2 \"b\" \"file:a\\n\\xff\"\nat 1\n" + idA + " 0 9223372036854775807 10 2\n"))
+	f.Add([]byte("readsysinfo 2 \"b\" \"cgroup2\"\nat 995000000000\n" + idA + " 1000000000 995000000000 10 2\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		st, err := parseState(text)
 		if err != nil {
+			if strings.Contains(err.Error(), "strconv") || strings.Contains(err.Error(), "parsing") {
+				t.Error(err)
+			}
 			return
-		}
-		st.serves("b", "cgroup2", 1e12)
-		c := &container{id: idA, cpuNS: 5e9, atNS: 1e12, first: process{pid: 10, startNS: 2}}
-		rate := st.containerRate(c)
-		if rate != nil && (*rate < 0 || math.IsInf(*rate, 0) || math.IsNaN(*rate)) {
-			t.Errorf("%q gave a rate of %v", text, *rate)
 		}
 		if again, err := parseState(st.text()); err != nil || !reflect.DeepEqual(st, again) {
 			t.Errorf("%q became %+v, and that %+v, %v", text, st, again, err)
+		}
+		const now = int64(1e12)
+		c := &container{id: idA, cpuNS: 5e9, atNS: now, first: process{pid: 10, startNS: 2}}
+		samples := st.usable("b", "cgroup2", now, 5*time.Second)
+		b := newBases(samples, now, 5*time.Second)
+		percent, interval := b.ofContainer(c)
+		if (percent == nil) != (interval == nil) {
+			t.Errorf("%q gave %v and %v", text, percent, interval)
+		}
+		if percent != nil && (*percent < 0 || math.IsInf(*percent, 0) || math.IsNaN(*percent) || *interval < 100) {
+			t.Errorf("%q gave a rate of %v over %d ms", text, *percent, *interval)
+		}
+		if ms := b.interval(now); ms != nil && (*ms < 100 || *ms > maxInterval.Milliseconds()) {
+			t.Errorf("%q gave %d ms", text, *ms)
+		}
+		if left := thin(samples, now, 5*time.Second); len(left) > 1+8+int(maxInterval/time.Second) || len(samples) > 0 && left[0].AtNS > now {
+			t.Errorf("%q left %d", text, len(left))
 		}
 	})
 }

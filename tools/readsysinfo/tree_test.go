@@ -2,12 +2,15 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"winnow/tools/internal/record"
 )
@@ -47,13 +50,19 @@ func (tr tree) write(path, text string) {
 // mount mounts a hierarchy at dir, below the tree.
 func (tr tree) mount(kind, options, dir string) {
 	tr.t.Helper()
+	tr.mountPart("/", kind, options, dir)
+}
+
+// mountPart mounts what of a hierarchy lies below root.
+func (tr tree) mountPart(root, kind, options, dir string) {
+	tr.t.Helper()
 	path := filepath.Join(tr.dir, "proc/self/mountinfo")
 	text, err := os.ReadFile(path)
 	if err != nil {
 		tr.t.Fatal(err)
 	}
 	point := strings.ReplaceAll(filepath.Join(tr.dir, dir), " ", `\040`)
-	tr.write("proc/self/mountinfo", string(text)+fmt.Sprintf("33 31 0:30 / %s rw,nosuid shared:9 - %s cgroup rw,%s\n", point, kind, options))
+	tr.write("proc/self/mountinfo", string(text)+fmt.Sprintf("33 31 0:30 %s %s rw,nosuid shared:9 - %s cgroup rw,%s\n", root, point, kind, options))
 	if err := os.MkdirAll(filepath.Join(tr.dir, dir), 0o755); err != nil {
 		tr.t.Fatal(err)
 	}
@@ -114,23 +123,31 @@ func (tr tree) run(args ...string) snapshot {
 	return capture(tr.t, append([]string{"--proc-root", filepath.Join(tr.dir, "proc")}, args...)...)
 }
 
+// capture runs the tool; its rates are over no more than they must, unless the
+// arguments say otherwise.
 func capture(t *testing.T, args ...string) snapshot {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
-	err := run(t.Context(), args, strings.NewReader(""), &stdout, &stderr)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	err := run(ctx, append([]string{"--span=100ms"}, args...), strings.NewReader(""), &stdout, &stderr)
 	s := snapshot{stdout: stdout.String(), stderr: stderr.String(), err: err}
 	if stdout.Len() == 0 {
 		return s
 	}
-	hosts := 0
+	types := make(map[string]int)
+	var end record.End
 	for line, err := range record.Lines(&stdout) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if types[record.TypeEnd] > 0 {
+			t.Errorf("after the end: %s", line.Text())
+		}
+		types[line.Type()]++
 		var into any
 		switch line.Type() {
 		case record.TypeHost:
-			hosts++
 			into = &s.host
 		case record.TypeContainer:
 			s.containers = append(s.containers, record.Container{})
@@ -138,6 +155,8 @@ func capture(t *testing.T, args ...string) snapshot {
 		case record.TypeProcess:
 			s.processes = append(s.processes, record.Process{})
 			into = &s.processes[len(s.processes)-1]
+		case record.TypeEnd:
+			into = &end
 		default:
 			t.Fatalf("a line of type %q", line.Type())
 		}
@@ -148,34 +167,50 @@ func capture(t *testing.T, args ...string) snapshot {
 			t.Errorf("not of the snapshot: %s", line.Text())
 		}
 	}
-	if hosts != 1 || len(s.containers) != s.host.Containers {
-		t.Errorf("%d host lines, %d containers counted, %d printed", hosts, s.host.Containers, len(s.containers))
+	if types[record.TypeHost] != 1 || len(s.containers) != s.host.Containers {
+		t.Errorf("%d host lines, %d containers counted, %d printed", types[record.TypeHost], s.host.Containers, len(s.containers))
+	}
+	if types[record.TypeEnd] != 1 || end.Lines != 1+len(s.containers)+len(s.processes) {
+		t.Errorf("%d end lines, which count %d of %d", types[record.TypeEnd], end.Lines, 1+len(s.containers)+len(s.processes))
+	}
+	for _, c := range s.containers {
+		if (c.CPUPercent == nil) != (c.IntervalMS == nil) {
+			t.Errorf("a rate or a span alone: %+v", c)
+		}
 	}
 	return s
 }
 
-// state writes a state that was taken so many seconds ago.
-func (tr tree) state(source string, seconds int64, st state) (path string) {
-	st.Source = source
-	if st.BootID == "" {
-		st.BootID = "this-boot"
+// state writes a state of one sample that was taken so many seconds ago.
+func (tr tree) state(source string, seconds int64, s counters) (path string) {
+	return tr.keep(state{"this-boot", source, []counters{s.at(boottime() - seconds*1e9)}})
+}
+
+// at are the counters as read at that time.
+func (s counters) at(ns int64) counters {
+	s.AtNS, s.Containers, s.Processes = ns, maps.Clone(s.Containers), maps.Clone(s.Processes)
+	for id, c := range s.Containers {
+		c.AtNS = ns
+		s.Containers[id] = c
 	}
-	st.BoottimeNS = boottime() - seconds*1e9
-	st.Containers, st.Processes = maps.Clone(st.Containers), maps.Clone(st.Processes)
-	for id, c := range st.Containers {
-		c.AtNS = st.BoottimeNS
-		st.Containers[id] = c
+	for pid, c := range s.Processes {
+		c.AtNS = ns
+		s.Processes[pid] = c
 	}
-	for pid, c := range st.Processes {
-		c.AtNS = st.BoottimeNS
-		st.Processes[pid] = c
-	}
+	return s
+}
+
+func (tr tree) keep(st state) (path string) {
 	tr.write("state", string(st.text()))
 	return filepath.Join(tr.dir, "state")
 }
 
-// near tells whether a rate is there and is about what it should be: a busy
-// machine takes longer, which makes it smaller.
-func near(got *float64, want float64) bool {
-	return got != nil && *got <= want*1.01 && *got >= want/2
+// near tells whether a rate over ten seconds, and what a busy machine took
+// longer, is what it should be: exact, over the span that it tells.
+func near(got *float64, intervalMS *int64, want float64) bool {
+	if got == nil || intervalMS == nil || *intervalMS < 10_000 {
+		return false
+	}
+	exact := want * 10_000 / float64(*intervalMS)
+	return math.Abs(*got-exact) <= 0.005+exact/float64(*intervalMS)
 }

@@ -2,8 +2,9 @@
 # in memory at a time: jq -nrf select.jq < records
 inputs as $host
 | [limit($host.containers; inputs)]
+| select(input.lines == $host.containers + 1)
 | map(
-    select(.cpu_percent != null and .labels["winnow.managed"] == "true" and .labels["winnow.protect"] != "true")
+    select(.cpu_percent != null and .interval_ms >= 5000 and .labels["winnow.managed"] == "true" and .labels["winnow.protect"] != "true")
     | {id, load: ([.cpu_percent / 50, .memory_kb / ($host.total_memory_kb / 10)] | max)})
 | group_by(.load >= 1)[]
 | sort_by(.load, .id)

@@ -61,7 +61,10 @@ func Engine(t testing.TB) (handlers *http.ServeMux) {
 	server := httptest.NewUnstartedServer(handlers)
 	server.Listener = listener
 	server.Start()
-	t.Cleanup(server.Close)
+	t.Cleanup(func() {
+		server.CloseClientConnections() // Close alone waits for answers that a test holds back
+		server.Close()
+	})
 	t.Setenv("DOCKER_HOST", "unix://"+socket)
 	return handlers
 }

@@ -1,0 +1,55 @@
+# shellcheck shell=bash
+# kinds.sh is what the value of a setting may be, by its kind, and how to say so.
+
+declare -A pattern=(
+  [name]='[A-Za-z0-9][A-Za-z0-9_.-]{0,39}'
+  [text]='[^[:cntrl:]]+'
+  [number]='[0-9]{1,6}(\.[0-9]{1,6})?'
+  [cpus]='[0-9]{1,6}(\.[0-9]{1,2})?'
+  [count]='0|[1-9][0-9]{0,5}'
+  [seconds]='[1-9][0-9]{0,4}'
+  [time]='([0-9]{1,6}(\.[0-9]{1,6})?(ms|s|m|h))+'
+  [age]='[0-9]{1,4}(d|h)'
+  [size]='[0-9]{1,15}[bB]?|[0-9]{1,6}(\.[0-9]{1,6})?[kKmMgGtT][iI]?[bB]?'
+  [memory]='([6-9]|[1-9][0-9]{1,5})[mM][bB]?|[1-9][0-9]{0,3}[gG][bB]?'
+  [order]='heaviest|lightest|newest|oldest'
+  [port]='[1-9][0-9]{0,4}'
+  [switch]='0|1'
+)
+pattern[share]="([0-9]{1,2}(\.[0-9]{1,6})?|100)%|${pattern[size]}"
+declare -A words=(
+  [name]='at most 40 letters, digits, dots, dashes and underscores' [text]='text without control characters'
+  [number]='a number above 0, such as 5 or 2.5' [cpus]='a number of CPUs from 0.01 on' [count]='a whole number from 0 to 999999'
+  [seconds]='a whole number of seconds from 1 to 99999' [time]='a time such as 5s or 1m30s' [age]='an age such as 30d or 12h'
+  [size]='a size such as 64MB' [memory]='a size from 6m on' [share]='a share such as 10%, or a size such as 64MB'
+  [order]='heaviest, lightest, newest or oldest' [port]='a port from 1 to 65535' [switch]='0 or 1'
+)
+
+# millis TIME sets REPLY to a time such as 1m30s in milliseconds, rounded up; a
+# bare number counts as seconds.
+millis() {
+  local text=$1 fraction
+  local -A unit=([ms]=1 [s]=1000 [m]=60000 [h]=3600000)
+  REPLY=0
+  while [[ $text =~ ^([0-9]+)(\.([0-9]*))?([a-z]*)(.*)$ ]]; do
+    fraction=${BASH_REMATCH[3]}000000 text=${BASH_REMATCH[5]}
+    REPLY=$((REPLY + ((10#${BASH_REMATCH[1]} * 1000000 + 10#${fraction:0:6}) * ${unit[${BASH_REMATCH[4]:-s}]:-0} + 999999) / 1000000))
+  done
+}
+more() {
+  millis "$1"
+  local a=$REPLY
+  millis "$2"
+  ((a > REPLY))
+}
+
+# valid NAME VALUE KIND [MOST] ends the script where the value cannot be meant.
+valid() {
+  local LC_ALL=C of=${3%+} wrong=
+  [[ $2 =~ ^(${pattern[$of]})$ ]] || wrong="${words[$of]}"
+  if [[ -z $wrong && $3 == *+ && ! $2 =~ [1-9] ]]; then wrong="above 0"; fi
+  if [[ -z $wrong && -n ${4:-} ]] && more "$2" "$4"; then wrong="at most $4"; fi
+  [[ -n $wrong ]] || return 0
+  say "$1 must be $wrong: $(printf '%q' "$2")"
+  exit 2
+}

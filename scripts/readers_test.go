@@ -1,0 +1,25 @@
+package scripts
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// The scripts that only read need neither Docker nor cron.
+func TestReadersNeedNoDocker(t *testing.T) {
+	dir, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	testscript.Run(t, testscript.Params{
+		Files: []string{"testdata/report.txtar", "testdata/logcat.txtar"},
+		Setup: func(env *testscript.Env) error {
+			env.Vars = append(env.Vars, "HOME="+env.WorkDir, "DOCKER_HOST=unix:///nowhere",
+				"PATH="+dir+":"+filepath.Join(dir, "../bin")+":"+os.Getenv("PATH"))
+			return nil
+		},
+	})
+}

@@ -1,0 +1,95 @@
+# shellcheck shell=bash
+# settings.sh is what can be set: each setting's name, default and kind. The
+# environment's value goes first, then the one that `up` saved, then the default.
+# shellcheck disable=SC2034,SC2154 # what is set here and in lib.sh is used there and here
+# shellcheck source=scripts/kinds.sh
+. "$scripts/kinds.sh"
+
+# A line a setting: its name, default, kind, and the most that it may be. A +
+# after the kind refuses zero.
+table="
+  WINNOW_NAME          winnow    name
+  WINNOW_SOURCE        auto      text
+  WINNOW_ENFORCE       0         switch
+  WINNOW_HIGH_CPU      50        number+
+  WINNOW_HIGH_MEMORY   10%       share+
+  WINNOW_SPAN          5s        time+    10m
+  WINNOW_KEEP_LOW      3         count
+  WINNOW_KEEP_HIGH     2         count
+  WINNOW_VICTIMS       heaviest  order
+  WINNOW_GRACE         5s        time     24h
+  WINNOW_MAX_AGE       60s       time+    24h
+  WINNOW_INTERVAL      10        seconds
+  WINNOW_SPAWN         10        count
+  WINNOW_SPAWN_MAX     20        count
+  WINNOW_SPAWN_CPUS    0.2       cpus+    $(nproc --all)
+  WINNOW_SPAWN_MEMORY  128m      memory
+  WINNOW_PORT          7070      port     65535
+  WINNOW_SPOOL_MAX     64MB      size
+  WINNOW_RETAIN        30d       age
+  WINNOW_RETAIN_SIZE   10GB      size
+"
+names=()
+declare -A origin=()
+
+# Where winnow keeps its log, spool and locks. Docker, cron and sh must all be
+# able to take the path.
+set_state() {
+  export WINNOW_STATE="${WINNOW_STATE:-${XDG_STATE_HOME:-${HOME:-/root}/.local/state}/winnow}"
+  local state
+  printf -v state '%q' "$WINNOW_STATE"
+  [[ $WINNOW_STATE == /* ]] || { say "WINNOW_STATE must be an absolute path: $state" && exit 2; }
+  [[ $WINNOW_STATE != *[:\\[:cntrl:]]* ]] ||
+    { say "WINNOW_STATE must hold no colon, backslash or control character: $state" && exit 2; }
+  # up is there while winnow is up; it is called unfinished while up or down is
+  # under way, or where one of them did not come to its end.
+  up=$WINNOW_STATE/up unfinished=$WINNOW_STATE/unfinished governing=$WINNOW_STATE/governing
+}
+
+load_settings() {
+  local name value from kind most
+  local -A saved=()
+  set_state
+  for from in "$unfinished" "$up"; do
+    [[ -r $from ]] || continue
+    while IFS='=' read -r name value; do saved[$name]=$value; done <"$from"
+  done
+  if [[ -z ${DOCKER_HOST:-} && -n ${saved[DOCKER_HOST]:-} ]]; then export DOCKER_HOST=${saved[DOCKER_HOST]}; fi
+  while read -r name value kind most; do
+    [[ -n $name ]] || continue
+    names+=("$name")
+    if [[ -n ${!name:-} ]]; then
+      origin[$name]=environment value=${!name}
+    elif [[ -n ${saved[$name]:-} ]]; then
+      origin[$name]="saved by up" value=${saved[$name]}
+    else
+      origin[$name]=default
+    fi
+    valid "$name" "$value" "$kind" "$most"
+    printf -v "$name" '%s' "$value"
+  done <<<"$table"
+  saved_name=${saved[WINNOW_NAME]:-}
+  # What suits the test containers, which are small, holds as long as nothing else can be stopped.
+  if ((WINNOW_SPAWN > 0 && !WINNOW_ENFORCE)); then
+    [[ ${origin[WINNOW_HIGH_CPU]} != default ]] || origin[WINNOW_HIGH_CPU]="test containers" WINNOW_HIGH_CPU=5
+    [[ ${origin[WINNOW_HIGH_MEMORY]} != default ]] || origin[WINNOW_HIGH_MEMORY]="test containers" WINNOW_HIGH_MEMORY=64MB
+  fi
+}
+
+# save_settings FILE keeps what the user chose, for down and for those that cron
+# starts.
+save_settings() {
+  local name
+  {
+    for name in "${names[@]}"; do
+      case ${origin[$name]} in environment | 'saved by up') printf '%s=%s\n' "$name" "${!name}" ;; esac
+    done
+    printf 'WINNOW_NAME=%s\nDOCKER_HOST=%s\n' "$WINNOW_NAME" "${DOCKER_HOST:-}"
+  } >"$1.new"
+  mv -- "$1.new" "$1"
+}
+
+is_up() { [[ -e $up ]]; }
+
+# The containers that spawn made, as an argument for `docker ps`.
+ours() { printf 'label=winnow.test=%s' "$WINNOW_NAME"; }

@@ -1,0 +1,50 @@
+package record
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestConsent(t *testing.T) {
+	type labels map[string]string
+	tests := []struct {
+		name   string
+		labels labels
+		want   Consent
+	}{
+		{"none", nil, Consent{}},
+		{"others", labels{"managed": "true", "winnow.kind": "yes", "Winnow.Managed": "true"}, Consent{}},
+		{"managed", labels{LabelManaged: "true"}, Consent{Managed: true}},
+		{"not managed", labels{LabelManaged: "false"}, Consent{}},
+		{"protected", labels{LabelProtect: "true"}, Consent{Protected: true}},
+		{"not protected", labels{LabelManaged: "true", LabelProtect: "false"}, Consent{Managed: true}},
+		{"both", labels{LabelManaged: "true", LabelProtect: "true"}, Consent{Managed: true, Protected: true}},
+		{"protect is yes", labels{LabelManaged: "true", LabelProtect: "yes"},
+			Consent{Managed: true, Protected: true, Unread: "winnow.protect=yes"}},
+		{"protect is empty", labels{LabelProtect: ""}, Consent{Protected: true, Unread: "winnow.protect="}},
+		{"protect in capitals", labels{LabelProtect: "TRUE"}, Consent{Protected: true, Unread: "winnow.protect=TRUE"}},
+		{"protect is False", labels{LabelProtect: "False"}, Consent{Protected: true, Unread: "winnow.protect=False"}},
+		{"managed in capitals", labels{LabelManaged: "True"}, Consent{Protected: true, Unread: "winnow.managed=True"}},
+		{"managed with a space", labels{LabelManaged: " true"}, Consent{Protected: true, Unread: "winnow.managed= true"}},
+		{"neither is read", labels{LabelManaged: "1", LabelProtect: "0"}, Consent{Protected: true, Unread: "winnow.protect=0"}},
+		{"as long as is told", labels{LabelProtect: strings.Repeat("x", 40)},
+			Consent{Protected: true, Unread: "winnow.protect=" + strings.Repeat("x", 40)}},
+		{"longer", labels{LabelProtect: strings.Repeat("x", 41)},
+			Consent{Protected: true, Unread: "winnow.protect=" + strings.Repeat("x", 40) + "…"}},
+		{"cut within a character", labels{LabelProtect: "x" + strings.Repeat("é", 5000)},
+			Consent{Protected: true, Unread: "winnow.protect=x" + strings.Repeat("é", 19) + "…"}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			for range 20 { // in whatever order
+				var got Consent
+				for name, value := range test.labels {
+					got.Label(name, value)
+				}
+				if got != test.want {
+					t.Fatalf("got %+v, want %+v", got, test.want)
+				}
+			}
+		})
+	}
+}
