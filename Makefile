@@ -5,7 +5,6 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := build
 
 TOOLS := $(notdir $(patsubst %/main.go,%,$(wildcard tools/*/main.go)))
-SCRIPTS := $(shell grep -lsE '^\#.*\bbash$$' scripts/* .ci/*)
 export CGO_ENABLED = 0
 FUZZTIME ?= 5s
 
@@ -38,10 +37,14 @@ module-load: ## build it and load it; PARAMS="processes=0" and so on
 module-unload: ## take it out again
 	$(MAKE) -C kernel unload
 
+.PHONY: check
+check: ## lint and the tests that need nothing of the host, in seconds
+	scripts/deps check
+	scripts/check
+
 .PHONY: test
 test: ## all checks and tests, on real Docker
 	scripts/deps test
-	$(MAKE) build lint
 	scripts/test $(FUZZTIME)
 
 .PHONY: test-kernels test-sanitize
@@ -54,10 +57,7 @@ test-sanitize: ## its stress test on a kernel with KASAN, lockdep and kmemleak
 
 .PHONY: lint
 lint: ## gofmt, vet, shellcheck, shfmt, checkpatch and sparse
-	@test -z "$$(gofmt -l tools | tee /dev/stderr)"
-	go vet ./...
-	shellcheck -x $(SCRIPTS)
-	shfmt -d -i 2 -ci $(SCRIPTS)
+	scripts/lint
 	$(MAKE) -C kernel lint
 
 .PHONY: bench

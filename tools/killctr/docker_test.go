@@ -18,6 +18,7 @@ import (
 	"github.com/docker/docker/client"
 
 	"winnow/tools/internal/dockertest"
+	"winnow/tools/internal/full"
 	"winnow/tools/internal/record"
 )
 
@@ -339,6 +340,7 @@ type daemon struct {
 }
 
 func newDaemon(t *testing.T) *daemon {
+	full.Needs(t, "root")
 	if os.Getuid() != 0 {
 		t.Skip("needs root, for a dockerd of its own")
 	}

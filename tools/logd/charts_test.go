@@ -111,6 +111,7 @@ func artifact(t *testing.T, name string, content []byte) {
 }
 
 func TestCharts(t *testing.T) {
+	t.Parallel()
 	l := startLog(t, t.TempDir())
 	l.mustPost(t, "", someHour(t, noon, "vm"))
 	l.mustPost(t, "", someHour(t, noon, "other"))
@@ -169,6 +170,7 @@ func checkSVG(t *testing.T, text string) {
 }
 
 func TestChartsOfLittle(t *testing.T) {
+	t.Parallel()
 	for name, log := range map[string]string{
 		"nothing":         `{"type":"x"}`,
 		"one snapshot":    twoSnapshots()[:strings.Index(twoSnapshots(), `{"type":"host","time":"2026-11-21T11:59:40Z"`)],
@@ -190,6 +192,7 @@ func TestChartsOfLittle(t *testing.T) {
 }
 
 func TestChartsRefuse(t *testing.T) {
+	t.Parallel()
 	l := startLog(t, t.TempDir())
 	for path, want := range map[string]int{
 		"nope.svg": 404, "memory": 404, "memory.gif": 404, "../memory.svg": 404, "memory.svg?since=x": 400, "memory.svg?until=2h": 400,

@@ -39,6 +39,7 @@ var checkLines = []string{
 }
 
 func TestCheckIsParse(t *testing.T) {
+	t.Parallel()
 	c := new(checker)
 	for range 2 { // the second time it knows the names
 		for _, line := range checkLines {
@@ -57,6 +58,7 @@ func TestCheckIsParse(t *testing.T) {
 }
 
 func TestCheckIsSureOfWhatThePipelineWrites(t *testing.T) {
+	t.Parallel()
 	c := new(checker)
 	for line := range strings.Lines(someHour(t, noon, "vm")) {
 		text := []byte(strings.TrimSuffix(line, "\n"))

@@ -102,6 +102,7 @@ func TestACrowdStopsNobody(t *testing.T) {
 }
 
 func TestStreamsAreCounted(t *testing.T) {
+	t.Parallel()
 	l := startLog(t, t.TempDir())
 	l.streams.Store(maxStreams)
 	if status, text := l.get(t, "/logs"); status != 503 || !strings.Contains(text, "streams are open") {
@@ -111,14 +112,11 @@ func TestStreamsAreCounted(t *testing.T) {
 	for range 3 {
 		l.find(t, "")
 	}
-	for begun := time.Now(); l.streams.Load() != 0; time.Sleep(time.Millisecond) {
-		if time.Since(begun) > 5*time.Second {
-			t.Fatalf("%d streams are open", l.streams.Load())
-		}
-	}
+	eventually(t, "all streams have ended", func() bool { return l.streams.Load() == 0 })
 }
 
 func TestBodiesAreBoundedTogether(t *testing.T) {
+	t.Parallel()
 	l := startLog(t, t.TempDir())
 	addr := strings.TrimPrefix(l.url, "http://")
 	c := &crowd{stop: make(chan struct{})}
@@ -138,17 +136,13 @@ func TestBodiesAreBoundedTogether(t *testing.T) {
 	for range 3 { // at most four have room
 		select {
 		case <-refused:
-		case <-time.After(20 * time.Second):
+		case <-time.After(patience):
 			t.Fatal("more bodies are held than there is room for")
 		}
 	}
 	c.leave()
-	for begun := time.Now(); ; time.Sleep(10 * time.Millisecond) {
-		if status, _ := l.post(t, "", `{"long":"`+strings.Repeat("x", 3<<20)+`"}`); status == 200 {
-			break
-		}
-		if time.Since(begun) > 20*time.Second {
-			t.Fatal("the room was not given back")
-		}
-	}
+	eventually(t, "the room is given back", func() bool {
+		status, _ := l.post(t, "", `{"long":"`+strings.Repeat("x", 3<<20)+`"}`)
+		return status == 200
+	})
 }

@@ -40,6 +40,7 @@ func curlExamples(t *testing.T) []string {
 }
 
 func TestCurlExamplesOfTheReadme(t *testing.T) {
+	t.Parallel()
 	for _, program := range []string{"bash", "curl", "jq"} {
 		if _, err := exec.LookPath(program); err != nil {
 			t.Skipf("there is no %s", program)
@@ -180,6 +181,7 @@ func (l *testLog) killSoon(ctx context.Context) {
 }
 
 func TestGrafanaAsksForWhatThereIs(t *testing.T) {
+	t.Parallel()
 	text, err := os.ReadFile("grafana.json")
 	if err != nil {
 		t.Fatal(err)
@@ -190,11 +192,10 @@ func TestGrafanaAsksForWhatThereIs(t *testing.T) {
 	l := startLog(t, t.TempDir())
 	l.mustPost(t, "", twoSnapshots())
 	var metrics string
-	for begun := time.Now(); !strings.Contains(metrics, "winnow_container_cpu_cores{"); time.Sleep(10 * time.Millisecond) {
-		if _, metrics = l.get(t, "/metrics"); time.Since(begun) > 5*time.Second {
-			t.Fatalf("no containers in\n%s", metrics)
-		}
-	}
+	eventually(t, "containers are in the metrics", func() bool {
+		_, metrics = l.get(t, "/metrics")
+		return strings.Contains(metrics, "winnow_container_cpu_cores{")
+	})
 	asked := regexp.MustCompile(`winnow_[a-z_]+`).FindAllString(string(text), -1)
 	for _, name := range asked {
 		if !regexp.MustCompile(`(?m)^` + name + `[ {]`).MatchString(metrics) {

@@ -44,6 +44,19 @@ func (c *clock) add(d time.Duration) {
 	c.at = c.at.Add(d)
 }
 
+// patience is how long a test waits for what a busy machine does late.
+const patience = time.Minute
+
+// eventually waits for a condition.
+func eventually(t testing.TB, what string, is func() bool) {
+	t.Helper()
+	for begun := time.Now(); !is(); time.Sleep(5 * time.Millisecond) {
+		if time.Since(begun) > patience {
+			t.Fatalf("not within %v: %s", patience, what)
+		}
+	}
+}
+
 // messages is what a logd said.
 type messages struct {
 	mu   sync.Mutex
@@ -173,6 +186,7 @@ func (l *testLog) file(t *testing.T, name string) string {
 }
 
 func TestStoresWhatWasPosted(t *testing.T) {
+	t.Parallel()
 	l := startLog(t, t.TempDir())
 	body := "{\"b\": 1}\r\n\nnot one\n [] \n{\"a\":\"\xff\"}\n{\"a\":1,\"a\":2}\n{ \"z\" :\t2}"
 	status, a := l.post(t, "", body)
@@ -196,6 +210,7 @@ func TestStoresWhatWasPosted(t *testing.T) {
 }
 
 func TestBatchIsStoredOnceAlsoAfterARestart(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	l := startLog(t, dir)
 	l.mustPost(t, "one", `{"n":1}`)
@@ -221,6 +236,7 @@ func TestBatchIsStoredOnceAlsoAfterARestart(t *testing.T) {
 }
 
 func TestQueries(t *testing.T) {
+	t.Parallel()
 	l := startLog(t, t.TempDir())
 	for i, line := range []string{
 		`{"type":"host","time":"2026-11-21T11:00:00Z","host":"a","n":0}`,
@@ -259,6 +275,7 @@ func TestQueries(t *testing.T) {
 }
 
 func TestNewDayNewFile(t *testing.T) {
+	t.Parallel()
 	l := startLog(t, t.TempDir())
 	l.mustPost(t, "x", `{"n":1}`)
 	l.clock.add(12 * time.Hour)
@@ -274,6 +291,7 @@ func TestNewDayNewFile(t *testing.T) {
 }
 
 func TestRefusesWhatItDoesNotServe(t *testing.T) {
+	t.Parallel()
 	l := startLog(t, t.TempDir())
 	for path, want := range map[string]int{"/nope": 404, "/healthz": 200, "/logs/": 404, "/../../etc/passwd": 404} {
 		if status, _ := l.get(t, path); status != want {
@@ -369,6 +387,7 @@ func TestUsage(t *testing.T) {
 }
 
 func TestSecondLogdKeepsOff(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	startLog(t, dir)
 	second := newServer(time.Now, new(messages).warn)
@@ -379,6 +398,7 @@ func TestSecondLogdKeepsOff(t *testing.T) {
 }
 
 func TestBodyThatIsNotWholeIsNotStored(t *testing.T) {
+	t.Parallel()
 	l := startLog(t, t.TempDir())
 	for _, text := range []string{
 		"POST /logs HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{\"n\":1}\n",
@@ -407,6 +427,7 @@ func TestBodyThatIsNotWholeIsNotStored(t *testing.T) {
 }
 
 func TestStopStoresWhatWasTakenOn(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	l := startLog(t, dir)
 	var stored atomic.Int64

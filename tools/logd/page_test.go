@@ -12,6 +12,8 @@ import (
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
+
+	"winnow/tools/internal/full"
 )
 
 // browser is a page in a real Chromium.
@@ -135,9 +137,8 @@ func (b *browser) tabTo(text string) {
 const firstName = "document.querySelector('#rows tr td').textContent"
 
 func TestPageInChromium(t *testing.T) {
-	if testing.Short() {
-		t.Skip("a browser takes long")
-	}
+	t.Parallel()
+	full.Needs(t, "a browser")
 	b := startBrowser(t)
 	l := startLog(t, t.TempDir())
 	l.mustPost(t, "", someHour(t, noon, "vm"))

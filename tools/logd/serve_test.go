@@ -17,6 +17,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -47,6 +48,7 @@ func follow(t *testing.T, url string) (next func() string, stop func()) {
 }
 
 func TestFollow(t *testing.T) {
+	t.Parallel()
 	l := startLog(t, t.TempDir())
 	l.mustPost(t, "", `{"type":"kill","n":1}`)
 	l.mustPost(t, "", `{"type":"host","n":2}`)
@@ -119,6 +121,7 @@ func twoSnapshots() string {
 }
 
 func TestWhy(t *testing.T) {
+	t.Parallel()
 	l := startLog(t, t.TempDir())
 	l.mustPost(t, "", container("s0", "2026-11-20T11:59:30Z", "dddd11112222", "web", "low", "keep", 1))
 	l.mustPost(t, "", twoSnapshots())
@@ -152,6 +155,7 @@ func TestWhy(t *testing.T) {
 }
 
 func TestWhyOfAContainerThatLivedLong(t *testing.T) {
+	t.Parallel()
 	l := startLog(t, t.TempDir())
 	var b strings.Builder
 	for i := range 5000 {
@@ -179,6 +183,7 @@ func TestWhyOfAContainerThatLivedLong(t *testing.T) {
 }
 
 func TestRetention(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name string
 		set  func(*server)
@@ -237,6 +242,7 @@ func bigDay(day time.Time, n int) string {
 }
 
 func TestADayReplacedByHandIsIndexedAnew(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	l := startLog(t, dir)
 	l.mustPost(t, "", bigDay(noon, 8000))
@@ -255,6 +261,7 @@ func TestADayReplacedByHandIsIndexedAnew(t *testing.T) {
 }
 
 func TestClosedDaysAreCompressedAndStayQueryable(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	l := startLog(t, dir)
 	day := noon.Truncate(24 * time.Hour)
@@ -296,13 +303,12 @@ func TestClosedDaysAreCompressedAndStayQueryable(t *testing.T) {
 	}
 	l = startLog(t, dir)
 	l.clock.add(24 * time.Hour)
-	for len(l.store.unindexed()) > 0 {
-		time.Sleep(5 * time.Millisecond)
-	}
+	eventually(t, "all is indexed", func() bool { return len(l.store.unindexed()) == 0 })
 	check("index lost")
 }
 
 func TestAQueryReadsNoMoreThanItsSpan(t *testing.T) {
+	t.Parallel()
 	l := startLog(t, t.TempDir())
 	day := noon.Truncate(24 * time.Hour)
 	l.mustPost(t, "", bigDay(day, 20_000)) // some 5 MB until 05:33
@@ -325,6 +331,7 @@ func TestAQueryReadsNoMoreThanItsSpan(t *testing.T) {
 
 // TestAClientThatLeaves is none of logd's errors, whatever it asked for.
 func TestAClientThatLeaves(t *testing.T) {
+	t.Parallel()
 	l := startLog(t, t.TempDir())
 	for range 5 {
 		l.mustPost(t, "", bigDay(noon, 20_000)) // more than the sockets take
@@ -339,17 +346,14 @@ func TestAClientThatLeaves(t *testing.T) {
 		}
 		response.Body.Close()
 	}
-	for begun := time.Now(); l.streams.Load() > 0; time.Sleep(5 * time.Millisecond) {
-		if time.Since(begun) > time.Minute {
-			t.Fatalf("%d streams are still open", l.streams.Load())
-		}
-	}
+	eventually(t, "all streams have ended", func() bool { return l.streams.Load() == 0 })
 	if said := l.said.String(); said != "" {
 		t.Errorf("said %s", said)
 	}
 }
 
 func TestIndexThatWasLostIsMadeAgain(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	l := startLog(t, dir)
 	for range 5 {
@@ -372,9 +376,7 @@ func TestIndexThatWasLostIsMadeAgain(t *testing.T) {
 		if got := l.find(t, "id=7777"); got != want || strings.Count(got, "\n") != 5 {
 			t.Errorf("%s: found %q", name, got)
 		}
-		for len(l.store.unindexed()) > 0 {
-			time.Sleep(5 * time.Millisecond)
-		}
+		eventually(t, "all is indexed", func() bool { return len(l.store.unindexed()) == 0 })
 		if got := l.find(t, "id=7777&order=desc"); got != want {
 			t.Errorf("%s, indexed: found %q", name, got)
 		}
@@ -386,6 +388,7 @@ func TestIndexThatWasLostIsMadeAgain(t *testing.T) {
 }
 
 func TestIndexOfWhatWasCutOffIsForgotten(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	l := startLog(t, dir)
 	l.mustPost(t, "one", bigDay(noon, 2000))
@@ -406,6 +409,7 @@ func TestIndexOfWhatWasCutOffIsForgotten(t *testing.T) {
 }
 
 func TestToken(t *testing.T) {
+	t.Parallel()
 	l := startLog(t, t.TempDir(), func(s *server) { s.options.token = []byte("0123456789abcdef") })
 	for _, test := range []struct {
 		header string
@@ -436,6 +440,7 @@ func TestToken(t *testing.T) {
 }
 
 func TestPagesOfOthersAreKeptOut(t *testing.T) {
+	t.Parallel()
 	l := startLog(t, t.TempDir(), func(s *server) { s.options.local = true })
 	for _, test := range []struct {
 		name, header, value string
@@ -472,6 +477,7 @@ func TestPagesOfOthersAreKeptOut(t *testing.T) {
 }
 
 func TestTLS(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -538,6 +544,7 @@ func (d *panicDisk) Free(dir string) (int64, error) {
 }
 
 func TestPanicIsAnsweredAndLived(t *testing.T) {
+	t.Parallel()
 	disk := new(panicDisk)
 	l := startLog(t, t.TempDir(), func(s *server) { s.disk = disk })
 	disk.on.Store(true)
@@ -554,30 +561,31 @@ func TestPanicIsAnsweredAndLived(t *testing.T) {
 }
 
 func TestMetrics(t *testing.T) {
+	t.Parallel()
 	l := startLog(t, t.TempDir())
 	l.mustPost(t, "x", twoSnapshots())
 	l.post(t, "x", twoSnapshots())
 	l.post(t, "", "garbage\n")
 	l.mustPost(t, "", container("s2", "2026-11-21T11:59:40Z", "eeee", `ev"il`+"\n\\", "low", "keep", 1))
 	var text string
-	for range 200 {
-		if _, text = l.get(t, "/metrics"); strings.Contains(text, "winnow_container") && strings.Contains(text, `name="other"`) {
-			break
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	for _, want := range []string{
+	wanted := []string{
 		"winnow_logd_lines_total 9\n", "winnow_logd_duplicate_batches_total 1\n", "winnow_logd_refused_lines_total 1\n",
 		`winnow_kills_total{class="high",result="killed"} 1` + "\n", "winnow_logd_write_seconds_count 2\n", `winnow_logd_write_seconds_bucket{le="+Inf"} 2` + "\n",
 		`winnow_host_memory_bytes{host="vm",state="total"} 1.024e+09`, `winnow_host_pressure_ratio{host="vm",resource="cpu"} 0.025`,
 		`winnow_container_memory_bytes{host="vm",id="bbbb11112222",name="db",image="img",class="high"} 2.097152e+06`,
 		`winnow_container_cpu_cores{host="vm",id="bbbb11112222",name="db",image="img",class="high"} 0.125`,
 		`winnow_host_containers{host="vm",class="low",verdict="keep"} 1`, "winnow_logd_stored_bytes ", "winnow_logd_disk_free_bytes ",
-	} {
-		if !strings.Contains(text, want) {
-			t.Errorf("no %q in\n%s", want, text)
-		}
 	}
+	missing := func(want string) bool { return !strings.Contains(text, want) }
+	defer func() {
+		if t.Failed() {
+			t.Log(text)
+		}
+	}()
+	eventually(t, "metrics have "+strings.Join(wanted, ", "), func() bool {
+		_, text = l.get(t, "/metrics")
+		return !slices.ContainsFunc(wanted, missing)
+	})
 	for line := range strings.Lines(text) {
 		if !strings.HasPrefix(line, "# ") && !strings.HasPrefix(line, "winnow_") {
 			t.Errorf("a line is %q", line)
@@ -590,6 +598,7 @@ func TestMetrics(t *testing.T) {
 }
 
 func TestEvents(t *testing.T) {
+	t.Parallel()
 	l := startLog(t, t.TempDir())
 	l.mustPost(t, "", twoSnapshots())
 	next, _ := follow(t, l.url+"/events")

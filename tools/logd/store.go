@@ -132,7 +132,9 @@ func (s *Store) Close(ctx context.Context) error {
 	for _, d := range s.days {
 		errs = append(errs, d.index.close())
 	}
-	return errors.Join(append(errs, s.lock.Close())...)
+	// A program that is just being started has a copy of the file, which closing it would leave locked.
+	errs = append(errs, unix.Flock(int(s.lock.Fd()), unix.LOCK_UN), s.lock.Close())
+	return errors.Join(errs...)
 }
 
 // run is the one writer: it takes what is queued, writes and syncs it once,

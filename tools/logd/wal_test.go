@@ -110,6 +110,14 @@ func (f *powerFile) Truncate(size int64) error {
 	return f.diskFile.Truncate(size)
 }
 
+// stride leaves most of very many cuts to `make test`.
+func stride() int {
+	if testing.Short() {
+		return 17
+	}
+	return 1
+}
+
 // lose takes back some of what was not synced when the power was cut.
 func (d *powerDisk) lose(t *testing.T) {
 	for _, path := range slices.Sorted(maps.Keys(d.files)) {
@@ -137,6 +145,7 @@ func (d *powerDisk) lose(t *testing.T) {
 // TestPowerCut cuts the power while batches are stored, small and large ones.
 // Each that was acknowledged is there once; each that is sent again is too.
 func TestPowerCut(t *testing.T) {
+	t.Parallel()
 	const writers = 4
 	rounds := 100
 	if testing.Short() {
@@ -253,12 +262,13 @@ func reopen(t *testing.T, files map[string]string) (before, after string, said *
 }
 
 func TestWriteAheadLogMakesUpForWhatTheFilesLost(t *testing.T) {
+	t.Parallel()
 	_, files := crashed(t, crashLines)
 	want := strings.Join(crashLines, "")
 	day, journal := "2026-11-21.jsonl", ownDir+"/2026-11-21.batches"
 	for _, name := range []string{day, journal} {
 		whole := files[name]
-		for cut := range len(whole) + 1 {
+		for cut := 0; cut <= len(whole); cut += stride() {
 			for _, rest := range []string{"", strings.Repeat("\x00", len(whole)-cut)} {
 				files[name] = whole[:cut] + rest
 				before, after, said := reopen(t, files)
@@ -272,7 +282,7 @@ func TestWriteAheadLogMakesUpForWhatTheFilesLost(t *testing.T) {
 	// A record that was not wholly written was not acknowledged.
 	log := files[ownDir+"/"+walName]
 	files[day], files[journal] = "", ""
-	for cut := range 3 * walBlock {
+	for cut := 0; cut < 3*walBlock; cut += stride() {
 		if used := cut % walBlock; used > 200 && used < walBlock-10 {
 			continue // among the zeros
 		}
@@ -285,6 +295,7 @@ func TestWriteAheadLogMakesUpForWhatTheFilesLost(t *testing.T) {
 }
 
 func TestWriteAheadLogOfAnotherFileIsSetAside(t *testing.T) {
+	t.Parallel()
 	large := `{"long":"` + strings.Repeat("x", walGroup) + `"}` + "\n" // goes round the write-ahead log
 	_, files := crashed(t, []string{large, crashLines[0]})
 	files["2026-11-21.jsonl"], files[ownDir+"/2026-11-21.batches"] = "{}\n", ""
@@ -295,6 +306,7 @@ func TestWriteAheadLogOfAnotherFileIsSetAside(t *testing.T) {
 }
 
 func TestAStoppedLogMayBeEdited(t *testing.T) {
+	t.Parallel()
 	dir, _ := crashed(t, crashLines) // and stopped after its files were copied
 	writeLog(t, dir, "{}\n", "")
 	l := startLog(t, dir)
@@ -306,6 +318,7 @@ func TestAStoppedLogMayBeEdited(t *testing.T) {
 // TestDayIsSyncedBeforeTheNext has the disk fail at the end of a day, whose
 // last lines only the write-ahead log holds for sure.
 func TestDayIsSyncedBeforeTheNext(t *testing.T) {
+	t.Parallel()
 	for _, name := range []string{plainExt, ".batches"} {
 		t.Run(name, func(t *testing.T) { testDayIsSyncedBeforeTheNext(t, name) })
 	}

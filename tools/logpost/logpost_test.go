@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"winnow/tools/internal/cli"
+	"winnow/tools/internal/full"
 )
 
 // fakeStore answers as logd does, unless status says otherwise.
@@ -463,6 +464,7 @@ func TestSpoolIsBounded(t *testing.T) {
 }
 
 func TestFullDiskUnderTheSpool(t *testing.T) {
+	full.Needs(t, "root")
 	dir := t.TempDir()
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=128k"); err != nil {
 		t.Skipf("mounting a small tmpfs needs root: %v", err)

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
+	"winnow/tools/internal/full"
 	"winnow/tools/internal/record"
 )
 
@@ -32,6 +33,7 @@ type ground struct {
 
 func newGround(tb testing.TB) ground {
 	tb.Helper()
+	full.Needs(tb, "root")
 	proc, err := openDir("/proc")
 	if err != nil {
 		tb.Fatal(err)

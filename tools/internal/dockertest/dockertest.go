@@ -25,12 +25,18 @@ import (
 	"github.com/docker/docker/api/types/build"
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/client"
+
+	"winnow/tools/internal/full"
 )
 
-// Client connects to the engine that the environment names. Where none
-// answers, the test is skipped.
+// Client connects to the engine that the environment names, and keeps it to
+// this process. Where none answers, the test is skipped.
 func Client(t testing.TB) *client.Client {
 	t.Helper()
+	full.Needs(t, "Docker")
+	if err := alone(); err != nil {
+		t.Fatal(err)
+	}
 	docker, err := client.NewClientWithOpts(client.FromEnv, client.WithAPIVersionNegotiation())
 	if err != nil {
 		t.Fatal(err)
@@ -42,6 +48,25 @@ func Client(t testing.TB) *client.Client {
 		t.Skipf("needs a Docker engine: %v", err)
 	}
 	return docker
+}
+
+// alone waits until no other package's tests use the engine, since some judge
+// all of its containers, and then keeps it until this process ends.
+var alone = sync.OnceValue(func() error {
+	_, err := lock("docker")
+	return err
+})
+
+// lock waits for a lock that all tests on this host share, until f is closed.
+func lock(name string) (f *os.File, err error) {
+	path := filepath.Join(os.TempDir(), "winnow-test-"+name+".lock")
+	if f, err = os.Open(path); err != nil { // another user's may be opened, but not with O_CREATE
+		f, err = os.OpenFile(path, os.O_RDONLY|os.O_CREATE, 0o644)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return f, syscall.Flock(int(f.Fd()), syscall.LOCK_EX)
 }
 
 // Engine puts an engine that the test makes up into the environment: it answers
@@ -77,7 +102,11 @@ func Image(t testing.TB) string {
 		t.Fatal(err)
 	}
 	name := fmt.Sprintf("winnow-test:%.6x", sha256.Sum256(program))
-	defer lock(t)()
+	making, err := lock("image") // of tests that run in parallel
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer making.Close()
 	if _, err := docker.ImageInspect(t.Context(), name); err == nil {
 		return name
 	}
@@ -92,20 +121,6 @@ func Image(t testing.TB) string {
 		t.Fatalf("building %s: %v\n%s", name, err, said)
 	}
 	return name
-}
-
-// lock keeps the tests of other packages from making the image as well, which
-// would take its name from the one that containers run.
-func lock(t testing.TB) (unlock func()) {
-	t.Helper()
-	f, err := os.OpenFile(filepath.Join(os.TempDir(), "winnow-test-image.lock"), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
-		t.Fatal(err)
-	}
-	return func() { f.Close() }
 }
 
 // program is the image's, built once a process.
