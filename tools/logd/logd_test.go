@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -15,6 +17,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"winnow/tools/internal/cli"
 )
 
 // noon is the time at which tests' logds begin.
@@ -245,7 +249,7 @@ func TestQueries(t *testing.T) {
 			t.Errorf("%s: got %q, want %q", test.query, got.String(), test.want)
 		}
 	}
-	for _, query := range []string{"sinc=1", "since=soon", "until=-3m", "limit=0", "limit=x", "order=up", "follow=maybe", "type=a&type=b", "follow=1&order=desc"} {
+	for _, query := range []string{"sinc=1", "since=soon", "until=-3m", "since=-213503d", "until=9999-12-31", "since=0001-01-01", "limit=0", "limit=x", "order=up", "follow=maybe", "type=a&type=b", "follow=1&order=desc"} {
 		status, text := l.get(t, "/logs?"+query)
 		var said struct{ Error string }
 		if json.Unmarshal([]byte(text), &said); status != http.StatusBadRequest || said.Error == "" {
@@ -287,27 +291,80 @@ func TestRefusesWhatItDoesNotServe(t *testing.T) {
 			t.Errorf("%s: status %d", method, response.StatusCode)
 		}
 	}
-	for want, body := range map[int]io.Reader{
-		http.StatusRequestEntityTooLarge: strings.NewReader(strings.Repeat("x", maxBody+1)),
-		http.StatusLengthRequired:        io.MultiReader(strings.NewReader("{}")),
+	for header, want := range map[string]int{
+		fmt.Sprintf("Content-Length: %d", maxBody+1):                              http.StatusRequestEntityTooLarge,
+		"Content-Length: 99999999999":                                             http.StatusRequestEntityTooLarge,
+		"Transfer-Encoding: chunked":                                              http.StatusLengthRequired,
+		"Content-Encoding: gzip\r\nContent-Length: 2":                             http.StatusUnsupportedMediaType,
+		"Winnow-Batch: a b\r\nContent-Length: 2":                                  http.StatusBadRequest,
+		"Winnow-Batch: " + strings.Repeat("x", maxID+1) + "\r\nContent-Length: 2": http.StatusBadRequest,
 	} {
-		response, err := http.Post(l.url+"/logs", "", body)
-		if err != nil {
-			continue // refused before all was sent
+		body := "{}"
+		if want == http.StatusRequestEntityTooLarge {
+			body = strings.Repeat("x", 16<<10) // more never follows: what is announced is enough
 		}
-		response.Body.Close()
-		if response.StatusCode != want {
-			t.Errorf("status %d, want %d", response.StatusCode, want)
+		if status := l.answerTo(t, "POST /logs HTTP/1.1\r\nHost: x\r\n"+header+"\r\n\r\n"+body); status != want {
+			t.Errorf("%s: status %d, want %d", header, status, want)
 		}
+	}
+	if got := l.find(t, ""); got != "" {
+		t.Errorf("stored %q", got)
 	}
 }
 
+// answerTo is the status with which the log answers a request that is sent as
+// it stands, while the connection stays open.
+func (l *testLog) answerTo(t *testing.T, request string) int {
+	t.Helper()
+	conn, err := net.Dial("tcp", strings.TrimPrefix(l.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	if _, err := io.WriteString(conn, request); err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatalf("no answer to %.100q: %v", request, err)
+	}
+	response.Body.Close()
+	return response.StatusCode
+}
+
 func TestUsage(t *testing.T) {
-	for _, args := range [][]string{{"--nope"}, {"stray"}, {"--listen", ":7070"}, {"--listen", "0.0.0.0:0"}, {"--dir", "/nowhere/at/all"}} {
+	nowhere := filepath.Join(t.TempDir(), "not", "there")
+	tests := []struct {
+		args  []string
+		usage bool // the call is wrong, not the world
+		want  string
+	}{
+		{[]string{"--nope"}, true, "unknown flag: --nope"},
+		{[]string{"stray"}, true, `unexpected argument: "stray"`},
+		{[]string{"--listen", ":7070"}, true, ":7070 can be reached from other machines: say --token-file, or --open"},
+		{[]string{"--listen", "0.0.0.0:0"}, true, "0.0.0.0:0 can be reached from other machines"},
+		{[]string{"--listen", "[::]:0"}, true, "[::]:0 can be reached from other machines"},
+		{[]string{"--retain", "abc"}, true, "--retain: "},
+		{[]string{"--retain", "-1d"}, true, "--retain: "},
+		{[]string{"--retain-bytes", "abc"}, true, `--retain-bytes: not a size such as 64MB: "abc"`},
+		{[]string{"--min-free", "-5"}, true, "--min-free: not a size"},
+		{[]string{"--compress=maybe"}, true, "--compress: not true or false"},
+		{[]string{"--dir", nowhere}, false, nowhere},
+		{[]string{"--token-file", nowhere}, false, nowhere},
+		{[]string{"--tls-cert", nowhere, "--tls-key", nowhere}, false, nowhere},
+		{[]string{"--listen", "127.0.0.1:99999"}, false, "99999"},
+	}
+	for _, test := range tests {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second) // should it serve after all
+		args := append([]string{"--listen", "127.0.0.1:0", "--dir", t.TempDir()}, test.args...)
 		var stdout, stderr bytes.Buffer
-		if err := run(t.Context(), args, nil, &stdout, &stderr); err == nil {
-			t.Errorf("%v: served", args)
+		err := run(ctx, args, nil, &stdout, &stderr)
+		var usage *cli.UsageError
+		if err == nil || errors.As(err, &usage) != test.usage || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%v: %v; said %s", test.args, err, stderr.String())
 		}
+		cancel()
 	}
 }
 
@@ -369,7 +426,8 @@ func TestStopStoresWhatWasTakenOn(t *testing.T) {
 			}
 		})
 	}
-	time.Sleep(100 * time.Millisecond)
+	for begun := time.Now(); stored.Load() < 100 && time.Since(begun) < 20*time.Second; time.Sleep(time.Millisecond) {
+	}
 	begun := time.Now()
 	if err := l.stop(); err != nil {
 		t.Error(err)

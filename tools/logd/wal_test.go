@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -21,6 +23,7 @@ type powerDisk struct {
 	realDisk
 	mu    sync.Mutex
 	left  int                   // writes and syncs until the power is cut
+	dice  *rand.Rand            // what is lost then
 	files map[string]*powerFile // by path, all that were opened
 }
 
@@ -109,8 +112,9 @@ func (f *powerFile) Truncate(size int64) error {
 
 // lose takes back some of what was not synced when the power was cut.
 func (d *powerDisk) lose(t *testing.T) {
-	for path, f := range d.files {
-		all := rand.IntN(3) // 0: nothing of it is lost, 1: all, 2: some
+	for _, path := range slices.Sorted(maps.Keys(d.files)) {
+		f := d.files[path]
+		all := d.dice.IntN(3) // 0: nothing of it is lost, 1: all, 2: some
 		now, err := os.OpenFile(path, os.O_RDWR, 0)
 		if errors.Is(err, os.ErrNotExist) { // it held nothing that the others do not
 			continue
@@ -119,12 +123,12 @@ func (d *powerDisk) lose(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i := len(f.undo) - 1; i >= 0; i-- {
-			if all == 1 || all == 2 && rand.IntN(2) == 0 {
+			if all == 1 || all == 2 && d.dice.IntN(2) == 0 {
 				now.WriteAt(f.undo[i].text, f.undo[i].at)
 			}
 		}
 		if size, _ := fileSize(path); len(f.undo) > 0 && all > 0 && size > f.size {
-			now.Truncate(f.size + rand.Int64N(size-f.size+1))
+			now.Truncate(f.size + d.dice.Int64N(size-f.size+1))
 		}
 		now.Close()
 	}
@@ -144,9 +148,9 @@ func TestPowerCut(t *testing.T) {
 		line := fmt.Sprintf(`{"w":%d,"n":%d,"x":"%s"}`+"\n", w, n, strings.Repeat("x", (w*7919+n*104729)%1500))
 		return strings.Repeat(line, []int{1, 150, 1, 40, 1, 40, 1}[n%7]) // two fill the write-ahead log, one is too large for it
 	}
-	replayed := 0
+	replayed, dice := 0, newDice(t)
 	for round := range rounds {
-		disk := &powerDisk{left: 1 + rand.IntN(400), files: make(map[string]*powerFile)}
+		disk := &powerDisk{left: 1 + dice.IntN(400), dice: dice, files: make(map[string]*powerFile)}
 		said := new(messages)
 		s, err := openStore(storeOptions{dir: dir}, disk, newClock().now, said.warn)
 		if errors.Is(err, errDead) { // while it put right what the last cut left
