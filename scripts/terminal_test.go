@@ -138,6 +138,10 @@ func TestEveryKillIsLogged(t *testing.T) {
 			t.Run(script+" "+stroke.name, func(t *testing.T) {
 				w := w.in(t)
 				stubborn := w.managed(w.test(), true)
+				w.eventually("its load is known", func() bool {
+					w.run(0, "cycle", "--dry-run")
+					return w.kills()[stubborn] != ""
+				})
 				p := w.inTerminal(w.command(script))
 				w.eventually("a kill that has begun", func() bool { return w.isStopped(stubborn) })
 				p.press(stroke.keys)
