@@ -7,7 +7,7 @@ foreach (inputs | fromjson? // {}) as $e ({};
     elif $e.Action == "fail" or $e.Action == "build-fail" then .show = "FAIL \($id) \($e.Elapsed // 0) s\n" + (.out[$id] // "") | del(.out[$id])
     elif $e.Action == "skip" and $e.Test and $skips then
       .show = "SKIP \($id): " + (.out[$id] // "" | split("\n") | map(select(test("^(===|---)") | not) | gsub("^ +"; "")) | join(" ")) | del(.out[$id])
-    elif $e.Action == "pass" and ($e.Test | not) then .show = "ok   \($e.Package) \($e.Elapsed) s" | del(.out[$id])
+    elif $e.Action == "pass" and ($e.Test | not) then .show = "ok   \($e.Package) " + (if .out[$id] // "" | test("\\(cached\\)") then "as before" else "\($e.Elapsed) s" end) | del(.out[$id])
     elif $e.Action == "pass" or $e.Action == "skip" then del(.out[$id])
     else . end;
   .show // empty)
