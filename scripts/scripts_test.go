@@ -3,17 +3,13 @@ package scripts
 
 import (
 	"bytes"
-	"flag"
 	"fmt"
-	"maps"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -24,37 +20,12 @@ import (
 const name = "winnow-test"
 
 func TestMain(m *testing.M) {
-	flag.Parse()
 	// The scripts run what is in bin/, so it must be of this tree.
 	if out, err := exec.Command("make", "-C", "..", "build").CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "make build: %v\n%s", err, out)
 		os.Exit(1)
 	}
-	if testing.Short() {
-		os.Exit(m.Run())
-	}
-	docker, err := takeDocker()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	status := m.Run()
-	docker.Close()
-	os.Exit(status)
-}
-
-// takeDocker waits until no other package's tests use Docker and the crontab;
-// it is the lock of dockertest.
-func takeDocker() (*os.File, error) {
-	path := filepath.Join(os.TempDir(), "winnow-test-docker.lock")
-	f, err := os.Open(path)
-	if err != nil {
-		f, err = os.OpenFile(path, os.O_RDONLY|os.O_CREATE, 0o644)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return f, syscall.Flock(int(f.Fd()), syscall.LOCK_EX)
+	os.Exit(m.Run())
 }
 
 func TestScripts(t *testing.T) {
@@ -147,28 +118,4 @@ func waitFor(ts *testscript.TestScript, neg bool, args []string) {
 		time.Sleep(200 * time.Millisecond)
 	}
 	ts.Fatalf("not within %d s: %s", seconds, strings.Join(args[1:], " "))
-}
-
-// Every setting is in the README with the default that it has.
-func TestSettingsAreInTheReadme(t *testing.T) {
-	settings := func(file, pattern string) map[string]string {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		found := map[string]string{}
-		for _, m := range regexp.MustCompile(pattern).FindAllStringSubmatch(string(text), -1) {
-			found[m[1]] = m[2]
-		}
-		if len(found) == 0 {
-			t.Fatalf("no settings in %s", file)
-		}
-		return found
-	}
-	here := settings("lib.sh", `\[(WINNOW_\w+)\]=(\S+)`)
-	there := settings("../README.md", "(?m)^\\| `(WINNOW_\\w+)` \\| `([^`]+)` \\|")
-	delete(there, "WINNOW_STATE") // its default is an expression
-	if !maps.Equal(here, there) {
-		t.Errorf("lib.sh   %v\nREADME   %v", here, there)
-	}
 }

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -20,13 +21,23 @@ import (
 	"winnow/tools/internal/cli"
 )
 
-// TestMain is burn itself where a test starts this program as that.
+// program is burn, built once, and as it is built to be used: a race detector
+// would have memory and work of its own.
+var program string
+
 func TestMain(m *testing.M) {
-	if os.Getenv("BURN_TEST") != "" {
-		main()
-		return
-	}
-	os.Exit(m.Run())
+	os.Exit(func() int {
+		dir, err := os.MkdirTemp("", "winnow-burn-")
+		if err != nil {
+			panic(err)
+		}
+		defer os.RemoveAll(dir)
+		program = filepath.Join(dir, "burn")
+		if said, err := exec.Command("go", "build", "-o", program, ".").CombinedOutput(); err != nil {
+			panic(fmt.Sprintf("%v: %s", err, said))
+		}
+		return m.Run()
+	}())
 }
 
 // load is a burn that runs.
@@ -40,8 +51,7 @@ type load struct {
 // start runs burn as a process of its own, which the test's end ends.
 func start(t *testing.T, args ...string) *load {
 	t.Helper()
-	l := &load{T: t, cmd: exec.Command(os.Args[0], args...), ended: make(chan error, 1)}
-	l.cmd.Env = append(os.Environ(), "BURN_TEST=1")
+	l := &load{T: t, cmd: exec.Command(program, args...), ended: make(chan error, 1)}
 	l.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	l.cmd.Stderr = &l.stderr
 	if err := l.cmd.Start(); err != nil {
@@ -96,59 +106,52 @@ func (l *load) kB(file, key string) int {
 	return n
 }
 
-// threads are the CPU times of the process's threads that have used some.
-func (l *load) threads() (times []time.Duration) {
+// used is the CPU time of the process's threads.
+func (l *load) used() (sum time.Duration) {
 	tasks, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", l.cmd.Process.Pid))
 	for _, task := range tasks {
 		var ns time.Duration
 		fmt.Sscan(l.file("task/"+task.Name()+"/schedstat"), &ns)
-		times = append(times, ns)
-	}
-	return times
-}
-
-// busy counts the threads that have used at least d.
-func (l *load) busy(d time.Duration) (n int) {
-	for _, used := range l.threads() {
-		if used >= d {
-			n++
-		}
-	}
-	return n
-}
-
-func (l *load) used() (sum time.Duration) {
-	for _, used := range l.threads() {
-		sum += used
+		sum += ns
 	}
 	return sum
 }
 
-// A load of some workers works that many cores, and the idle one none, over
-// the same time.
 func TestCPUIsUsedAndIdleIsNot(t *testing.T) {
-	for _, workers := range []int{1, 2} {
-		t.Run(strconv.Itoa(workers), func(t *testing.T) {
-			if workers > 1 && runtime.NumCPU() < workers {
-				t.Skip("skipped: needs two cores")
+	idle, busy := start(t, "idle"), start(t, "cpu")
+	const much = 300 * time.Millisecond
+	busy.await("busy", func() bool { return busy.used() >= much })
+	if used := idle.used(); used > much/2 {
+		t.Errorf("the idle one used %v", used)
+	}
+	idle.stop(syscall.SIGTERM)
+	busy.stop(syscall.SIGINT)
+}
+
+// There are as many workers as were asked for, while it runs and no longer.
+func TestWorkers(t *testing.T) {
+	workers := func() int {
+		stacks := make([]byte, 1<<20)
+		return strings.Count(string(stacks[:runtime.Stack(stacks, true)]), "created by winnow/tools/burn.spin")
+	}
+	await := func(want int) {
+		t.Helper()
+		for deadline := time.Now().Add(time.Minute); workers() != want; time.Sleep(5 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("%d workers, want %d", workers(), want)
 			}
-			idle := start(t, "idle")
-			args := []string{"cpu"}
-			if workers > 1 {
-				args = append(args, "--workers", strconv.Itoa(workers))
-			}
-			busy := start(t, args...)
-			const each = 100 * time.Millisecond
-			busy.await("busy", func() bool { return busy.used() >= time.Duration(workers)*each })
-			if workers > 1 {
-				busy.await("on both cores", func() bool { return busy.busy(each/2) >= workers })
-			}
-			if used := idle.used(); used > each/2 {
-				t.Errorf("the idle one used %v", used)
-			}
-			idle.stop(syscall.SIGTERM)
-			busy.stop(syscall.SIGINT)
-		})
+		}
+	}
+	for want, args := range map[int][]string{1: {"cpu"}, 3: {"cpu", "--workers", "3"}} {
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- run(ctx, args, nil, io.Discard, io.Discard) }()
+		await(want)
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		await(0)
 	}
 }
 

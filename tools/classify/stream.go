@@ -90,8 +90,6 @@ func (s *stream) takeHost(it *item) {
 		s.shut = beganTwice
 	case s.announced < 0:
 		s.shut = "a snapshot that does not say how many containers it has"
-	case s.announced == 0:
-		s.shut = "a snapshot that was announced with 0 containers"
 	}
 	s.write(&it.line)
 }
@@ -181,9 +179,6 @@ func (s *stream) hold(it *item) {
 
 // decide gives the verdicts on a snapshot of which all came that was to come.
 func (s *stream) decide() {
-	if s.shut != "" {
-		return
-	}
 	if n := len(s.ids); n != s.announced {
 		s.release(fmt.Sprintf("a snapshot that was announced with %d containers and has %d", s.announced, n))
 		return

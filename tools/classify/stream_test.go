@@ -322,6 +322,22 @@ func TestVictims(t *testing.T) {
 	}
 }
 
+// Equals go by their ids, in whatever order they come.
+func TestTies(t *testing.T) {
+	ids := []int{9, 3, 7, 1, 8, 2, 6, 4, 5, 19, 13, 17, 11, 18, 12, 16, 14, 15, 10}
+	in := host("s", len(ids))
+	for _, id := range ids {
+		in += idleAged("s", id)
+	}
+	for _, victims := range []string{"heaviest", "lightest", "newest", "oldest"} {
+		for i, c := range judge(t, in+end("s", len(ids)+1), "--victims", victims) {
+			if c.Rank != ids[i] {
+				t.Errorf("%s: id %d has rank %d", victims, ids[i], c.Rank)
+			}
+		}
+	}
+}
+
 // The nearer of two limits counts: 20 % of a core weighs less than 80 kB of 100.
 func TestLoadWeighsBoth(t *testing.T) {
 	in := host("s", 2) + sampled("s", 1, 20, 0, managed) + sampled("s", 2, 0, 80000, managed)
@@ -372,6 +388,7 @@ func TestEndLines(t *testing.T) {
 		{"a container after the end", host("s", 2) + idles("s", 1, 2) + end("s", 3) + idle("s", 3), "kill kill keep", "part of a snapshot with lines after its end"},
 		{"a container twice, after the end", whole("s", 1) + idle("s", 1), "kill keep", "with lines after its end"},
 		{"a second end", whole("s", 1) + end("s", 2) + idle("s", 2) + end("s", 3), "kill keep", "with lines after its end"},
+		{"a second end that is wrong", whole("s", 1) + end("s", 9) + idle("s", 2), "kill keep", "with lines after its end"},
 		{"a second end that would be right", host("s", 1) + idle("s", 1) + end("s", 9) + end("s", 2), "keep", "of 9 lines of which 2 came"},
 		{"none announced", host("s", 0) + idle("s", 1) + end("s", 2), "keep", "announced with 0 containers"},
 		{"null announced", host("s", "null") + idle("s", 1) + end("s", 2), "keep", "does not say how many containers"},
@@ -466,6 +483,7 @@ func TestHeldIsBounded(t *testing.T) {
 		"other lines":    host("s", 2) + notes + idle("s", 1) + notes + idle("s", 2) + end("s", 3),
 		"processes":      host("s", 2) + idle("s", 1) + strings.Repeat(process("s", 1), 100) + idle("s", 2) + end("s", 103),
 		"containers":     host("s", 100) + idles("s", 1, 100) + end("s", 101),
+		"long lines":     host("s", 2) + idle("s", 1) + strings.Repeat(`{"x":"`+strings.Repeat("x", 1500)+"\"}\n", 3) + idle("s", 2) + end("s", 3),
 		"after the last": host("s", 2) + idles("s", 1, 2) + notes + end("s", 3),
 		"no end lines":   host("s", 2) + idles("s", 1, 2) + notes,
 	} {

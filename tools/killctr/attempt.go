@@ -163,10 +163,16 @@ func (k *killer) spared(found *container.InspectResponse, sampled time.Time) out
 // unkillable says why the labels forbid it to kill a container. One that cannot
 // be read protects.
 func unkillable(labels map[string]string, all bool) string {
-	if protect, there := labels[record.LabelProtect]; there && protect != "false" {
-		return "labelled " + record.LabelProtect + "=" + protect
+	var consent record.Consent
+	for name, value := range labels {
+		consent.Label(name, value)
 	}
-	if labels[record.LabelManaged] != "true" && !all {
+	switch {
+	case consent.Unread != "":
+		return "its label " + consent.Unread + " cannot be read"
+	case consent.Protected:
+		return "labelled " + record.LabelProtect + "=true"
+	case !consent.Managed && !all:
 		return "not labelled " + record.LabelManaged + "=true"
 	}
 	return ""

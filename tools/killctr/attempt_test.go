@@ -68,19 +68,19 @@ func TestOutcomes(t *testing.T) {
 		{name: "connection breaks", engine: answering(0, ""), result: "failed", says: "the connection to Docker broke: unexpected EOF"},
 
 		{name: "protected", engine: label("winnow.protect", "true"), result: "protected", says: "labelled winnow.protect=true"},
-		{name: "protected, in other words", engine: label("winnow.protect", "yes"), result: "protected", says: "labelled winnow.protect=yes"},
-		{name: "protected, with nothing", engine: label("winnow.protect", ""), result: "protected", says: "labelled winnow.protect="},
-		{name: "protected, False", engine: label("winnow.protect", "False"), result: "protected", says: "labelled winnow.protect=False"},
+		{name: "protected, in other words", engine: label("winnow.protect", "yes"), result: "protected", says: "its label winnow.protect=yes cannot be read"},
+		{name: "protected, with nothing", engine: label("winnow.protect", ""), result: "protected", says: "its label winnow.protect= cannot be read"},
+		{name: "protected, False", engine: label("winnow.protect", "False"), result: "protected", says: "its label winnow.protect=False cannot be read"},
 		{name: "not protected", engine: label("winnow.protect", "false"), result: "killed", asked: "stop 1 t=10,inspect 1"},
 		{name: "protected beats all", settings: func(s *settings) { s.all = true }, engine: label("winnow.protect", "1"),
-			result: "protected", says: "labelled winnow.protect=1"},
+			result: "protected", says: "its label winnow.protect=1 cannot be read"},
 		{name: "protected beats a dry run", settings: func(s *settings) { s.dryRun = true }, engine: label("winnow.protect", "true"),
 			result: "protected", says: "labelled winnow.protect=true"},
 		{name: "protected beats only", settings: func(s *settings) { s.only.key = "a" }, engine: label("winnow.protect", "true", "a", "b"),
 			result: "protected", says: "labelled winnow.protect=true"},
 		{name: "not managed", engine: unlabelled, result: "protected", says: "not labelled winnow.managed=true"},
-		{name: "managed in other words", engine: label("winnow.managed", "True"), result: "protected", says: "not labelled winnow.managed=true"},
-		{name: "managed with nothing", engine: label("winnow.managed", ""), result: "protected", says: "not labelled winnow.managed=true"},
+		{name: "managed in other words", engine: label("winnow.managed", "True"), result: "protected", says: "its label winnow.managed=True cannot be read"},
+		{name: "managed with nothing", engine: label("winnow.managed", ""), result: "protected", says: "its label winnow.managed= cannot be read"},
 		{name: "not managed, dry run", settings: func(s *settings) { s.dryRun = true }, engine: unlabelled,
 			result: "protected", says: "not labelled winnow.managed=true"},
 		{name: "not managed, but all", settings: func(s *settings) { s.all = true }, engine: unlabelled,
@@ -311,6 +311,10 @@ func TestGrace(t *testing.T) {
 		"removed by Docker": {10 * second, func(e *engine) { e.box(1).autoRemove = true }, nil, "10", 10 * second, "SIGKILL"},
 		"removed by Docker, early": {10 * second, func(e *engine) { e.box(1).autoRemove, e.box(1).stubborn = true, false }, nil,
 			"10", 0, "SIGTERM"},
+		"removed by Docker, in its grace": {10 * second, func(e *engine) {
+			e.box(1).autoRemove = true
+			e.onStop = func(b *box, _ *http.Request) *answer { time.Sleep(3 * second); e.exited(b, 143); return nil }
+		}, nil, "10", 3 * second, "SIGTERM"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

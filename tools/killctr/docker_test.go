@@ -237,7 +237,7 @@ func TestPipeline(t *testing.T) {
 		now := time.Now().UTC().Format(time.RFC3339Nano)
 		lines := fmt.Sprintf(`{"type":"host","time":%q,"host":"h","snapshot":%q,"containers":%d,"total_memory_kb":1000000}`+"\n", now, name, announced)
 		for _, id := range ids {
-			lines += fmt.Sprintf(`{"type":"container","time":%q,"host":"h","snapshot":%q,"id":%q,"memory_kb":500,"cpu_percent":1}`+"\n", now, name, id)
+			lines += fmt.Sprintf(`{"type":"container","time":%q,"host":"h","snapshot":%q,"id":%q,"memory_kb":500,"cpu_percent":1,"interval_ms":10000}`+"\n", now, name, id)
 		}
 		return lines
 	}

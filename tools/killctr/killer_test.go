@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -222,8 +223,10 @@ func TestWhileWithManyQueued(t *testing.T) {
 func TestWhileEndsTheStream(t *testing.T) {
 	path, _ := governing(t)
 	e := newEngine(t, 3)
-	begun, release := make(chan struct{}), make(chan struct{})
-	e.onStop = func(*box, *http.Request) *answer { close(begun); <-release; return nil }
+	begun, held := make(chan struct{}), make(chan struct{})
+	release := sync.OnceFunc(func() { close(held) })
+	t.Cleanup(release)
+	e.onStop = func(*box, *http.Request) *answer { close(begun); <-held; return nil }
 	e.onInspect = func(b *box, r *http.Request) *answer {
 		if b == e.box(2) {
 			return hang(b, r)
@@ -244,7 +247,7 @@ func TestWhileEndsTheStream(t *testing.T) {
 	gone := "told to stop by --while: lstat " + path + ": no such file or directory"
 	eventually(t, "the second is given up", func() bool { return results(t, stdout.String())[gone] == 1 })
 	go io.WriteString(feed, condemned(filtertest.ID(3), 0))
-	close(release)
+	release()
 	var err error
 	within(t, func() { err = <-ended })
 	if err == nil || err.Error() != gone {

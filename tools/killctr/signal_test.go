@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"os/signal"
 	"slices"
 	"strings"
 	"syscall"
@@ -53,6 +54,10 @@ func start(t *testing.T, command ...string) *underWay {
 		close(asked)
 		return hang(b, r)
 	}
+	// Where the tests run under nohup, killctr does not.
+	heard := make(chan os.Signal, 1)
+	signal.Notify(heard, syscall.SIGHUP)
+	t.Cleanup(func() { signal.Stop(heard) })
 	u := &underWay{Cmd: exec.Command(command[0], command[1:]...), e: e, finish: func() { close(release) }}
 	u.Stderr = &u.stderr
 	stdin, err := u.StdinPipe()

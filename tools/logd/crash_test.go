@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -48,6 +49,12 @@ func startProcess(t *testing.T, dir, addr string) *process {
 func (p *process) kill() {
 	p.Process.Kill()
 	p.Wait()
+}
+
+// wait is for the process to end by itself; one that does not is killed.
+func (p *process) wait() error {
+	defer time.AfterFunc(20*time.Second, func() { p.Process.Kill() }).Stop()
+	return p.Wait()
 }
 
 func freeAddr(t *testing.T) string {
@@ -127,6 +134,20 @@ func (r *resender) until(stop <-chan struct{}) {
 	}
 }
 
+// newDice is chance that can be had again: a test that fails says how.
+func newDice(t *testing.T) *rand.Rand {
+	t.Helper()
+	seed := rand.Uint64()
+	if text := os.Getenv("WINNOW_SEED"); text != "" {
+		var err error
+		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
+			t.Fatalf("WINNOW_SEED: %v", err)
+		}
+	}
+	t.Logf("drawn with WINNOW_SEED=%d", seed)
+	return rand.New(rand.NewPCG(seed, 0))
+}
+
 // killRounds is how often logd is killed.
 const killRounds = 200
 
@@ -141,8 +162,7 @@ func TestKilledAtAnyMomentItLosesAndDoublesNothing(t *testing.T) {
 	if testing.Short() {
 		rounds = 20
 	}
-	random := newRandom(t)
-	quarantined := 0
+	quarantined, dice := 0, newDice(t)
 	for range rounds {
 		p := startProcess(t, dir, addr)
 		stop := make(chan struct{})
@@ -150,7 +170,7 @@ func TestKilledAtAnyMomentItLosesAndDoublesNothing(t *testing.T) {
 		for _, w := range writers {
 			all.Go(func() { w.until(stop) })
 		}
-		time.Sleep(time.Duration(random.IntN(40_000)) * time.Microsecond)
+		time.Sleep(time.Duration(dice.IntN(40_000)) * time.Microsecond)
 		p.kill()
 		close(stop)
 		all.Wait()
@@ -163,7 +183,7 @@ func TestKilledAtAnyMomentItLosesAndDoublesNothing(t *testing.T) {
 		}
 	}
 	p.Process.Signal(syscall.SIGTERM)
-	if err := p.Wait(); err != nil {
+	if err := p.wait(); err != nil {
 		t.Errorf("did not stop in order: %v", err)
 	}
 	checkWritten(t, dir, writers)

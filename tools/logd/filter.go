@@ -97,8 +97,8 @@ func parseWhen(text string, now time.Time) (int64, error) {
 	if at, ok := parseTime(text); ok {
 		return at, nil
 	}
-	if at, err := time.Parse(time.DateOnly, text); err == nil {
-		return at.UnixNano(), nil
+	if at, ok := parseTime(text + "T00:00:00Z"); ok {
+		return at, nil
 	}
 	ago, err := parseAge(text)
 	if err != nil {
@@ -114,8 +114,8 @@ func parseAge(text string) (time.Duration, error) {
 		var n int
 		n, err = strconv.Atoi(days)
 		age = time.Duration(n) * 24 * time.Hour
-		if n > 36500 {
-			err = fmt.Errorf("more than a hundred years")
+		if n < 0 || n > 36500 {
+			err = fmt.Errorf("not between now and a hundred years ago")
 		}
 	}
 	if err == nil && age < 0 {

@@ -2,13 +2,17 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"math"
+	"math/big"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"winnow/tools/internal/record"
 
@@ -60,54 +64,134 @@ func FuzzOpen(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer s.Close(t.Context())
 		before := readAll(t, s)
-		want := before + "{\"n\":3}\n"
-		for range 2 {
-			b := newBatch("a-batch-that-is-new", `{"n":3}`)
-			if bytes.Contains(journal, []byte(b.id)) {
-				return
-			}
+		// What is stored is there, once; what is not was stored before, as a
+		// journal that names the batch says.
+		for i, id := range []string{"new", "new"} {
+			line := fmt.Sprintf(`{"n":%d}`, i) + "\n"
+			b := newBatch(id, line)
 			if err := s.Append(b); err != nil {
 				t.Fatal(err)
 			}
-			if got := readAll(t, s); got != want {
-				t.Fatalf("had %q, has %q", before, got)
+			if b.duplicate && i == 0 && !bytes.Contains(journal, []byte(id)) || !b.duplicate && i == 1 {
+				t.Fatalf("append %d: duplicate is %v, with the journal %q", i, b.duplicate, journal)
 			}
+			if !b.duplicate {
+				before += line
+			}
+			if got := readAll(t, s); got != before {
+				t.Fatalf("append %d: has %q, want %q", i, got, before)
+			}
+		}
+		if err := s.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		again, err := openStore(storeOptions{dir: dir}, realDisk{}, newClock().now, t.Logf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer again.Close(t.Context())
+		if got := readAll(t, again); got != before {
+			t.Fatalf("opened again it has %q, want %q", got, before)
 		}
 	})
 }
 
-// FuzzFilter reads any query string.
+// FuzzFilter compares the parameters as they are taken with a plain reading of
+// them.
 func FuzzFilter(f *testing.F) {
-	for _, text := range []string{"since=15m&until=2026-11-21&limit=3", "since=-9223372036854775808ns", "since=99999999999999999999d", "order=desc&follow=1", "%zz=1&a&=b&&", "since=1e9h"} {
+	for _, text := range []string{"since=15m&until=2026-11-21&limit=3", "since=-9223372036854775808ns", "since=99999999999999999999d", "order=desc&follow=1", "%zz=1&a&=b&&", "since=1e9h",
+		"since=9999-12-31&until=0001-01-01", "since=-213503d", "type=a&type=b", "id=a%20b+c&name=%&verdict&class=", "since=2026-11-21T10:00:00.5%2B02:00", "limit=+7&follow=0&order=asc",
+		"since=36500d&until=36501d", "follow=1&until=1s", "limit=9223372036854775808", "since=+2d", "since=1h2m3s"} {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		var args fasthttp.Args
 		args.Parse(text)
-		q, err := parseFilter(&args, noon)
-		if err != nil {
-			return
-		}
-		// What was asked for is in the filter, and nothing else is.
-		at := func(name string, otherwise int64) int64 {
-			if !args.Has(name) {
-				return otherwise
-			}
-			when, _ := parseWhen(string(args.Peek(name)), noon)
-			return when
-		}
-		want := filter{since: at("since", math.MinInt64), until: at("until", math.MaxInt64), newestFirst: string(args.Peek("order")) == "desc"}
-		want.limit, _ = strconv.Atoi(string(args.Peek("limit")))
-		want.follow, _ = strconv.ParseBool(string(args.Peek("follow")))
-		for _, name := range filterNames {
-			if args.Has(name) {
-				want.equal = append(want.equal, member{name, string(args.Peek(name))})
-			}
-		}
-		if !reflect.DeepEqual(*q, want) || args.Has("limit") && q.limit < 1 || q.follow && (q.newestFirst || q.until != math.MaxInt64) {
-			t.Fatalf("%q gives %+v, want %+v", text, *q, want)
+		got, err := parseFilter(&args, noon)
+		want, ok := readFilter(text)
+		if ok != (err == nil) || ok && !reflect.DeepEqual(*got, want) {
+			t.Fatalf("%q gives %+v, %v; want %+v, %v", text, got, err, want, ok)
 		}
 	})
+}
+
+// readFilter reads a query as the help tells of it.
+func readFilter(text string) (filter, bool) {
+	given := make(map[string]string)
+	for pair := range strings.SplitSeq(text, "&") {
+		name, value, _ := strings.Cut(pair, "=")
+		name, value = unescaped(name), unescaped(value)
+		if name == "" && value == "" {
+			continue
+		}
+		if _, twice := given[name]; twice {
+			return filter{}, false
+		}
+		given[name] = value
+	}
+	f, ok := anyTime(filter{}), true
+	for _, name := range strings.Fields("id name snapshot host verdict class type") {
+		if value, asked := given[name]; asked {
+			f.equal = append(f.equal, member{name, value})
+			delete(given, name)
+		}
+	}
+	for name, value := range given {
+		good := false
+		switch name {
+		case "since":
+			f.since, good = readWhen(value)
+		case "until":
+			f.until, good = readWhen(value)
+		case "limit":
+			n, isInt := new(big.Int).SetString(value, 10)
+			good = isInt && n.Sign() > 0 && n.IsInt64()
+			if good {
+				f.limit = int(n.Int64())
+			}
+		case "order":
+			f.newestFirst, good = value == "desc", value == "desc" || value == "asc"
+		case "follow":
+			f.follow, good = slices.Contains(strings.Fields("1 t T true True TRUE"), value), slices.Contains(strings.Fields("1 t T true True TRUE 0 f F false False FALSE"), value)
+		}
+		ok = ok && good
+	}
+	return f, ok && !(f.follow && (f.newestFirst || f.until != math.MaxInt64))
+}
+
+// readWhen reads a time of a query, in ns since 1970, without a number that
+// could overflow.
+func readWhen(text string) (int64, bool) {
+	at, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		at, err = time.Parse("2006-01-02", text)
+	}
+	if err == nil && at.Year() >= 1970 && at.Year() <= 2261 {
+		return at.UnixNano(), true
+	}
+	if days, isDays := strings.CutSuffix(text, "d"); isDays {
+		n, isInt := new(big.Int).SetString(days, 10)
+		if !isInt || n.Sign() < 0 || n.Cmp(big.NewInt(36500)) > 0 {
+			return 0, false
+		}
+		return noon.AddDate(0, 0, -int(n.Int64())).UnixNano(), true
+	}
+	age, err := time.ParseDuration(text)
+	return noon.UnixNano() - int64(age), err == nil && age >= 0
+}
+
+// unescaped is what a part of a query means: a % that begins no escape is
+// itself.
+func unescaped(text string) string {
+	var b strings.Builder
+	for i := 0; i < len(text); i++ {
+		if n, err := strconv.ParseUint(text[min(i+1, len(text)):min(i+3, len(text))], 16, 8); text[i] == '%' && i+2 < len(text) && err == nil {
+			b.WriteByte(byte(n))
+			i += 2
+			continue
+		}
+		b.WriteByte(map[bool]byte{true: ' ', false: text[i]}[text[i] == '+'])
+	}
+	return b.String()
 }

@@ -22,8 +22,8 @@ import (
 type powerDisk struct {
 	realDisk
 	mu    sync.Mutex
-	rand  *rand.Rand            // its user calls it from one goroutine
 	left  int                   // writes and syncs until the power is cut
+	dice  *rand.Rand            // what is lost then
 	files map[string]*powerFile // by path, all that were opened
 }
 
@@ -120,9 +120,9 @@ func stride() int {
 
 // lose takes back some of what was not synced when the power was cut.
 func (d *powerDisk) lose(t *testing.T) {
-	for _, path := range slices.Sorted(maps.Keys(d.files)) { // as the seed says
+	for _, path := range slices.Sorted(maps.Keys(d.files)) {
 		f := d.files[path]
-		all := d.rand.IntN(3) // 0: nothing of it is lost, 1: all, 2: some
+		all := d.dice.IntN(3) // 0: nothing of it is lost, 1: all, 2: some
 		now, err := os.OpenFile(path, os.O_RDWR, 0)
 		if errors.Is(err, os.ErrNotExist) { // it held nothing that the others do not
 			continue
@@ -131,12 +131,12 @@ func (d *powerDisk) lose(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i := len(f.undo) - 1; i >= 0; i-- {
-			if all == 1 || all == 2 && d.rand.IntN(2) == 0 {
+			if all == 1 || all == 2 && d.dice.IntN(2) == 0 {
 				now.WriteAt(f.undo[i].text, f.undo[i].at)
 			}
 		}
 		if size, _ := fileSize(path); len(f.undo) > 0 && all > 0 && size > f.size {
-			now.Truncate(f.size + d.rand.Int64N(size-f.size+1))
+			now.Truncate(f.size + d.dice.Int64N(size-f.size+1))
 		}
 		now.Close()
 	}
@@ -157,10 +157,9 @@ func TestPowerCut(t *testing.T) {
 		line := fmt.Sprintf(`{"w":%d,"n":%d,"x":"%s"}`+"\n", w, n, strings.Repeat("x", (w*7919+n*104729)%1500))
 		return strings.Repeat(line, []int{1, 150, 1, 40, 1, 40, 1}[n%7]) // two fill the write-ahead log, one is too large for it
 	}
-	random := newRandom(t)
-	replayed := 0
+	replayed, dice := 0, newDice(t)
 	for round := range rounds {
-		disk := &powerDisk{rand: random, left: 1 + random.IntN(400), files: make(map[string]*powerFile)}
+		disk := &powerDisk{left: 1 + dice.IntN(400), dice: dice, files: make(map[string]*powerFile)}
 		said := new(messages)
 		s, err := openStore(storeOptions{dir: dir}, disk, newClock().now, said.warn)
 		if errors.Is(err, errDead) { // while it put right what the last cut left

@@ -43,13 +43,12 @@ func (n *namer) appendLine(ctx context.Context, dst []byte, line *record.Line) [
 // ask fills known with the containers that run now. Without an answer it is
 // empty.
 func (n *namer) ask(ctx context.Context) {
-	n.known = nil
-	known, err := n.list(ctx)
+	var err error
+	n.known, err = n.list(ctx)
 	if err != nil && !n.failed {
 		n.failed = true
 		n.complain(fmt.Errorf("lines pass unnamed: %w", err))
 	}
-	n.known = known
 }
 
 func (n *namer) list(ctx context.Context) (map[string][]record.Member, error) {

@@ -67,6 +67,9 @@ func rest(snapshot string) string {
 }
 
 func TestNames(t *testing.T) {
+	zone := time.Local
+	time.Local = time.FixedZone("elsewhere", 3*60*60)
+	defer func() { time.Local = zone }()
 	asked := engine(t, listed(
 		container.Summary{ID: filtertest.ID(1), Names: []string{"/web/db", "/quiet"}, Image: "low<1>", Created: 1700000000,
 			Labels: map[string]string{record.LabelManaged: "true", `q"`: "a\nb"}},
@@ -139,7 +142,13 @@ var engineFaults = map[string]struct {
 	says string
 	list http.HandlerFunc
 }{
-	"hangs": {"no answer from Docker within 1s", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }},
+	"hangs": {"no answer from Docker within 1s", func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-r.Context().Done():
+		case <-time.After(4 * time.Second): // for one that waits longer than it is told to
+			listed(container.Summary{ID: filtertest.ID(1), Names: []string{"/late"}})(w, r)
+		}
+	}},
 	"hangs half way": {"no answer from Docker within 1s", func(w http.ResponseWriter, r *http.Request) {
 		io.WriteString(w, halfAList)
 		w.(http.Flusher).Flush()

@@ -40,13 +40,13 @@ func BenchmarkSnapshot(b *testing.B) {
 	state := filepath.Join(dir, "state")
 	var peak float64
 	snapshot := func() time.Duration {
-		time.Sleep(2 * minInterval) // the state is not to be too young
+		time.Sleep(2 * minInterval) // to the span as ten seconds are to the default
 		out, err := os.Create(filepath.Join(dir, "out"))
 		if err != nil {
 			b.Fatal(err)
 		}
 		defer out.Close()
-		cmd := exec.Command(ours, "--source=cgroup", "--state", state)
+		cmd := exec.Command(ours, "--source=cgroup", "--state", state, "--span", minInterval.String())
 		cmd.Stdout, cmd.Stderr = out, os.Stderr
 		usage := bench.Command(b, cmd)
 		peak = max(peak, usage.PeakKiB)

@@ -312,10 +312,7 @@ func TestContainerThatStarts(t *testing.T) {
 			tr.pipe(stat, func() string { // it has been read when the CPU time is missed
 				tr.pipe(stat, func() string {
 					tr.v1("elsewhere", "cpuacct", "/docker/"+idA, 10)
-					tr.write(stat+".whole", "total_inactive_file 2048000\n")
-					if err := os.Rename(filepath.Join(tr.dir, stat+".whole"), filepath.Join(tr.dir, stat)); err != nil {
-						t.Error(err)
-					}
+					tr.replace(stat, "total_inactive_file 2048000\n")
 					return "total_inactive_file 2048000\n"
 				})
 				return "total_inactive_file 2048000\n"

@@ -58,6 +58,19 @@ func TestModule(t *testing.T) {
 	}
 }
 
+// The module's file is made anew at each read, so it is worth waiting for.
+func TestModuleIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	tr := newTree(t)
+	tr.cgroup2()
+	tr.write("proc/sysinfo_winnow", moduleDocument(boottime(), 3e9))
+	start := boottime()
+	s := tr.run("--span", "10.3s", "--state", tr.keep(state{"this-boot", "module", []counters{{AtNS: start - 10e9}}}))
+	if took := boottime() - start; s.err != nil || took < 300e6 || took > 10e9 {
+		t.Errorf("took %d ms, %v", took/1e6, s.err)
+	}
+}
+
 func TestModuleIsNotThere(t *testing.T) {
 	t.Parallel()
 	tr := newTree(t)

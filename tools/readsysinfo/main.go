@@ -31,11 +31,12 @@ belong to it, and last one of type end, which counts those before it.
 Memory is counted as docker stats counts it, and is of now: a cgroup's usage
 less its inactive file cache. A CPU rate is the counter's growth over at least
 --span, however often this is called with the same --state, which keeps the
-counters of earlier samples. Only what has run for less has a rate over less,
-and interval_ms tells its span; below 0.1 s it has none. Where the state has no
-sample that is old enough, this waits until one is: for the whole span without
-a state, or if that is of another boot or source, or over 10 minutes old. A
-PATH is not waited for: it has the rates that the state gives, or null.
+counters of earlier samples. Only what has not been seen for so long has a rate
+over less, and interval_ms tells its span; below 0.1 s it has none. Where the
+state has no sample that is old enough, this waits until one is: for the whole
+span without a state, or if that is of another boot or source, or over 10
+minutes old (twice the span, where that is more). A PATH is not waited for: it
+has the rates that the state gives, or null.
 `
 
 const defaultSpan = 5 * time.Second

@@ -40,3 +40,13 @@ func TestWidths(t *testing.T) {
 		})
 	}
 }
+
+// What the reasons leave free the names get.
+func TestNamesGetWhatIsFree(t *testing.T) {
+	name := "winnow-high-memory-2bd1b9f5a453"
+	in := host("s", "") + container("s", 1, `,"class":"low","rank":1,"verdict":"keep","reason":"kept","name":"`+name+`"`)
+	want := "  winnow-hig…d1b9f5a453  keep     kept\n"
+	if got := shown(t, in, screen{width: 40}, maxKept); !strings.Contains(got, want) {
+		t.Errorf("no %q in\n%s", want, got)
+	}
+}
