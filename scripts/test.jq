@@ -1,5 +1,5 @@
 # Reads `go test -json` line by line and says what a person wants of it: each package with its time, what failed printed,
-# and of a skipped test why. `$skips` false leaves the skipped out; $end ends each.
+# and of a skipped test why. `$skips` false leaves the skipped out; $last ends each.
 foreach (inputs | fromjson? // {}) as $e ({};
   .show = null
   | "\($e.Package // $e.ImportPath) \($e.Test // "")" as $id
@@ -10,4 +10,4 @@ foreach (inputs | fromjson? // {}) as $e ({};
     elif $e.Action == "pass" and ($e.Test | not) then .show = "ok   \($e.Package) " + (if .out[$id] // "" | test("\\(cached\\)") then "as before" else "\($e.Elapsed) s" end) | del(.out[$id])
     elif $e.Action == "pass" or $e.Action == "skip" then del(.out[$id])
     else . end;
-  .show // empty | . + $end)
+  .show // empty | . + $last)
