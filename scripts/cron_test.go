@@ -43,6 +43,9 @@ func TestCronLeavesOthersAlone(t *testing.T) {
 		"a percent, backslash": "0 5 * * 1 test -e /x && echo 100\\% \\n >/dev/null\n",
 	} {
 		t.Run(name, func(t *testing.T) {
+			if name != "odd lines" && testing.Short() {
+				t.Skip("left to make test: needs time")
+			}
 			t.Parallel()
 			c := alone(t)
 			now := c.crontab(t, theirs)
@@ -148,7 +151,8 @@ func TestCronLinesWorkForOddPaths(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, odd := range []string{"plain", "two words", "100%", "it's", `"quoted"`, "$HOME `id` $(id)", "a;b&c|d>e", "é世界", "#*?[x]~", "-n", "\xff"} {
+	odd := []string{"it's 100%", "é世界", "$HOME `id` $(id)", "plain", "two words", `"quoted"`, "a;b&c|d>e", "#*?[x]~", "-n", "\xff"}
+	for _, odd := range odd[:some(len(odd), 2)] {
 		t.Run(odd, func(t *testing.T) {
 			t.Parallel()
 			c := alone(t)

@@ -53,8 +53,9 @@ need_docker() { docker_answers || die "$no_answer"; }
 # lock FD FILE SECONDS takes the lock that all who do such work hold, and waits
 # for it that long. A lock lasts as long as any process has its file open, and
 # children have it too: so that a killed script's work counts until it is over.
+# What a child was handed open it shares, and does not wait for.
 lock() {
-  if ! eval "exec $1>>\"\$2\""; then return 1; fi
+  if [[ ! /dev/fd/$1 -ef $2 ]] && ! eval "exec $1>>\"\$2\""; then return 1; fi
   flock --timeout "$3" "$1"
 }
 

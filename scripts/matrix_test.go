@@ -19,6 +19,7 @@ type draw struct {
 	group   bool          // to its process group, as a terminal does, not to it alone
 	after   time.Duration // from its start to the signal
 	again   time.Duration // from the signal to a second one
+	grace   bool          // after counts from a kill that has begun
 	wait    bool          // for the script's end before down
 	watch   bool          // whether what comes after down lives
 }
@@ -54,6 +55,9 @@ func draws(r *rand.Rand, n int, up time.Duration) (all []draw) {
 		d.after = time.Duration(r.Float64() * length[d.script] * float64(up))
 		d.again = time.Duration(r.Float64() * 0.3 * float64(up))
 		d.group, d.wait, d.watch = r.IntN(2) == 0, r.IntN(2) == 0, i%4 == 0
+		if d.grace = r.IntN(3) == 0 && d.script != "up"; d.grace {
+			d.after /= 4
+		}
 		all = append(all, d)
 	}
 	return all
@@ -74,7 +78,7 @@ func TestSignalsAtAnyMoment(t *testing.T) {
 		if !t.Run(fmt.Sprintf("%d %v", i, d), func(t *testing.T) {
 			w := newWorld(t, "WINNOW_SPAWN=4", "WINNOW_INTERVAL=1", "WINNOW_SPAN=500ms", "WINNOW_GRACE=1s",
 				"WINNOW_KEEP_LOW=0", "WINNOW_KEEP_HIGH=0")
-			t.Logf("%+v", d)
+			t.Logf("after %v, again after %v, in a grace %v, to the group %v, waited for %v", d.after, d.again, d.grace, d.group, d.wait)
 			if d.play(w) {
 				hit++
 			}
@@ -109,24 +113,29 @@ func fromEnvironment(t *testing.T, name string, otherwise uint64) uint64 {
 func (d draw) play(w *world) (hit bool) {
 	cmd := w.command(d.script)
 	var governor *process
+	var stubborn string
 	switch d.script {
 	case "up":
 	case "run":
-		w.managed(w.test(), true)
+		stubborn = w.managed(w.test(), true)
 	case "loop", "cycle":
 		w.run(0, "up")
-		w.managed(w.test(), true)
+		stubborn = w.managed(w.test(), true)
 		w.run(0, "spawn")
+		w.run(0, "cycle", "--dry-run") // so that their load is known
 	default: // while another one governs
 		w.run(0, "up")
 		if d.script == "cron" {
 			cmd = w.cronLine()
 		}
-		w.managed(w.test(), true)
+		stubborn = w.managed(w.test(), true)
 		governor = w.start(w.command("loop"))
-		w.eventually("loop governs", func() bool { return w.has("governing") })
+		w.eventually("loop governs", func() bool { return w.has("governing") && (!d.grace || w.isStopped(stubborn)) })
 	}
 	p := w.start(cmd)
+	if d.grace {
+		w.eventually("a kill has begun", func() bool { return w.isStopped(stubborn) || p.isOver() })
+	}
 	hit = d.disturb(w, p)
 	if d.wait {
 		p.wait()
@@ -146,10 +155,8 @@ func (d draw) play(w *world) (hit bool) {
 
 // disturb sends the signals, unless the script has ended before the first one.
 func (d draw) disturb(w *world, p *process) bool {
-	select {
-	case <-p.ended:
+	if within(d.after, p.isOver) {
 		return false
-	case <-time.After(d.after):
 	}
 	targets := []int{p.Process.Pid}
 	switch {

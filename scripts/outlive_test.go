@@ -35,3 +35,25 @@ func TestDownEndsAllGoverning(t *testing.T) {
 		})
 	}
 }
+
+// A run that is killed as it calls up leaves nothing that comes up after down.
+func TestDownAfterRunIsKilledAtItsStart(t *testing.T) {
+	w := newWorld(t, "WINNOW_SPAWN=0")
+	run := w.start(w.command("run"))
+	w.eventually("up has started", func() bool { return len(w.processes("up")) > 0 })
+	run.Process.Kill()
+	w.run(0, "down")
+	w.eventually("all has ended", func() bool { return len(w.processes("")) == 0 })
+	w.isDown()
+}
+
+// And the loop that run starts governs nothing where down came between.
+func TestLoopOfRunEndsWhereDownCameBetween(t *testing.T) {
+	w := newWorld(t)
+	cmd := w.command("loop")
+	cmd.Env = append(cmd.Env, "WINNOW_OF_RUN=1")
+	loop := w.start(cmd)
+	if status := loop.wait(); status != 0 || w.has("last") || w.has("governing") {
+		t.Errorf("exit status %d, a pass %v:\n%s", status, w.has("last"), loop.output())
+	}
+}

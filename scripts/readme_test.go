@@ -109,7 +109,7 @@ type wanted struct {
 const (
 	stamp  = `20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`
 	ranked = `rank \d+ of \d+ (low|high), .*`
-	judged = `(?s)\S+  ` + stamp + `  .*\nlow: \d+\n.*\n(killed: none|killed: 0 of \d+, .*dry.*)\n.*`
+	judged = `(?s)\S+  ` + stamp + `  .*\nlow: (none|\d+)\n.*\n(killed: none|killed: 0 of \d+, .*dry.*)\n.*`
 )
 
 // answers are by what a command begins with. A new one wants a line here.

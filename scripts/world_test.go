@@ -184,6 +184,15 @@ func (p *process) output() string {
 	return string(text)
 }
 
+func (p *process) isOver() bool {
+	select {
+	case <-p.ended:
+		return true
+	default:
+		return false
+	}
+}
+
 // wait gives the exit status, -1 after a signal, and fails where the end does not come.
 func (p *process) wait() int {
 	p.t.Helper()

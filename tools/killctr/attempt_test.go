@@ -305,6 +305,8 @@ func TestGrace(t *testing.T) {
 		"breaks when it is over": {2 * second, func(e *engine) { e.onStop = nth(1, breaks(4*second)) }, nil,
 			"2 0", 4*second + pause, "SIGKILL"},
 		"not reached for a while": {10 * second, nil, unreachable("stop", 5*second), "10", 15 * second, "SIGKILL"},
+		"not reached for a while, then breaks": {10 * second, func(e *engine) { e.onStop = nth(1, breaks(2*second)) },
+			unreachable("stop", 5*second), "10 8", 5*second + 2*second + pause + 8*second, "SIGKILL"},
 		"done, but unsaid": {10 * second, func(e *engine) {
 			e.onStop = func(b *box, _ *http.Request) *answer { e.exited(b, 143); return &answer{} }
 		}, nil, "10", 0, "SIGTERM"},
@@ -361,7 +363,13 @@ func TestHangs(t *testing.T) {
 			e.onStop = func(b *box, r *http.Request) *answer { e.exited(b, 143); return hang(b, r) }
 		}, nil, "killed", "", 25 * time.Second, ""},
 		"on all after the first": {func(e *engine) {
-			e.onStop = func(b *box, r *http.Request) *answer { e.onInspect = hang; return hang(b, r) }
+			e.onStop = hang
+			e.onInspect = func(b *box, r *http.Request) *answer {
+				if len(e.heard("stop")) == 0 {
+					return nil
+				}
+				return hang(b, r)
+			}
 		}, nil, "failed", "gave up after 28s: no answer from Docker within 3s: no answer from Docker within 25s", 28 * time.Second, "not killed: gave up"},
 		"on the removal": {func(e *engine) { e.onRemove = hang }, nil,
 			"killed", "", 15 * time.Second, "container 000000000000: killed, but not removed: no answer from Docker within 15s"},

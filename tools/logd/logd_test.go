@@ -352,7 +352,6 @@ func (l *testLog) answerTo(t *testing.T, request string) int {
 }
 
 func TestUsage(t *testing.T) {
-	t.Parallel()
 	nowhere := filepath.Join(t.TempDir(), "not", "there")
 	tests := []struct {
 		args  []string

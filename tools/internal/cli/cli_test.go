@@ -19,6 +19,7 @@ func tool(stderr *strings.Builder) *Tool {
 	t.Duration("wait", 0, "how long to wait first")
 	t.Bool("wet", false, "sift under water")
 	t.Var(new(Size), "size", "how much at once")
+	t.WhileFlag()
 	return t
 }
 
@@ -37,6 +38,7 @@ func TestParse(t *testing.T) {
 		{[]string{"--wait=5"}, 2, "sift: --wait: not a time such as 10s or 1m30s: \"5\"\nusage: sift"},
 		{[]string{"--wet=maybe"}, 2, "sift: --wet: not true or false: \"maybe\"\nusage: sift"},
 		{[]string{"--size=big"}, 2, "sift: --size: not a size such as 64MB: \"big\"\nusage: sift"},
+		{[]string{"--while="}, 2, "sift: --while: names no file\nusage: sift"},
 		{[]string{"stray"}, 2, "sift: unexpected argument: \"stray\"\nusage: sift"},
 	}
 	for _, test := range tests {
@@ -106,7 +108,7 @@ func TestWhile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "governing")
 	var stdout, stderr strings.Builder
 	parse := func(args ...string) *While {
-		sift := tool(&stderr)
+		sift := New("sift", "", "", &stderr)
 		w := sift.WhileFlag()
 		if err := sift.Parse(args, &stdout, 0); err != nil {
 			t.Fatal(err)

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -17,8 +18,24 @@ type While struct{ path string }
 // WhileFlag declares --while FILE.
 func (t *Tool) WhileFlag() *While {
 	w := &While{}
-	t.StringVar(&w.path, "while", "", "stop when this file is gone, and begin nothing more")
+	t.Var(w, "while", "stop when this file is gone, and begin nothing more")
 	return w
+}
+
+// String is the file, "" where none was named.
+func (w *While) String() string { return w.path }
+
+// Type is the flag's placeholder in --help.
+func (w *While) Type() string { return "file" }
+
+// Set takes the file. An empty name, as of a variable that is not set, would
+// quietly mean that nothing stops the tool.
+func (w *While) Set(path string) error {
+	if path == "" {
+		return errors.New("names no file")
+	}
+	w.path = path
+	return nil
 }
 
 // Check is nil while the file is there, or where none was named. A file that
