@@ -3,7 +3,6 @@ package scripts
 
 import (
 	"bytes"
-	"flag"
 	"fmt"
 	"net"
 	"os"
@@ -11,7 +10,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -22,37 +20,12 @@ import (
 const name = "winnow-test"
 
 func TestMain(m *testing.M) {
-	flag.Parse()
 	// The scripts run what is in bin/, so it must be of this tree.
 	if out, err := exec.Command("make", "-C", "..", "build").CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "make build: %v\n%s", err, out)
 		os.Exit(1)
 	}
-	if testing.Short() {
-		os.Exit(m.Run())
-	}
-	docker, err := takeDocker()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	status := m.Run()
-	docker.Close()
-	os.Exit(status)
-}
-
-// takeDocker waits until no other package's tests use Docker and the crontab;
-// it is the lock of dockertest.
-func takeDocker() (*os.File, error) {
-	path := filepath.Join(os.TempDir(), "winnow-test-docker.lock")
-	f, err := os.Open(path)
-	if err != nil {
-		f, err = os.OpenFile(path, os.O_RDONLY|os.O_CREATE, 0o644)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return f, syscall.Flock(int(f.Fd()), syscall.LOCK_EX)
+	os.Exit(m.Run())
 }
 
 func TestScripts(t *testing.T) {

@@ -52,7 +52,7 @@ func (w world) in(t *testing.T) *world {
 func newWorld(t *testing.T, settings ...string) *world {
 	t.Helper()
 	if testing.Short() {
-		t.Skip("takes long, on real containers")
+		t.Skip("left to make test: needs Docker")
 	}
 	docker, err := client.NewClientWithOpts(client.FromEnv, client.WithAPIVersionNegotiation())
 	if err != nil {

@@ -576,12 +576,12 @@ func TestMetrics(t *testing.T) {
 		`winnow_container_cpu_cores{host="vm",id="bbbb11112222",name="db",image="img",class="high"} 0.125`,
 		`winnow_host_containers{host="vm",class="low",verdict="keep"} 1`, "winnow_logd_stored_bytes ", "winnow_logd_disk_free_bytes ",
 	}
-	missing := func(want string) bool { return !strings.Contains(text, want) }
 	defer func() {
 		if t.Failed() {
 			t.Log(text)
 		}
 	}()
+	missing := func(want string) bool { return !strings.Contains(text, want) }
 	eventually(t, "metrics have "+strings.Join(wanted, ", "), func() bool {
 		_, text = l.get(t, "/metrics")
 		return !slices.ContainsFunc(wanted, missing)

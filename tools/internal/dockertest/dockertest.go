@@ -10,6 +10,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -29,14 +30,11 @@ import (
 	"winnow/tools/internal/full"
 )
 
-// Client connects to the engine that the environment names, and keeps it to
-// this process. Where none answers, the test is skipped.
+// Client connects to the engine that the environment names. Where none
+// answers, the test is skipped.
 func Client(t testing.TB) *client.Client {
 	t.Helper()
 	full.Needs(t, "Docker")
-	if err := alone(); err != nil {
-		t.Fatal(err)
-	}
 	docker, err := client.NewClientWithOpts(client.FromEnv, client.WithAPIVersionNegotiation())
 	if err != nil {
 		t.Fatal(err)
@@ -50,16 +48,10 @@ func Client(t testing.TB) *client.Client {
 	return docker
 }
 
-// alone waits until no other package's tests use the engine, since some judge
-// all of its containers, and then keeps it until this process ends.
-var alone = sync.OnceValue(func() error {
-	_, err := lock("docker")
-	return err
-})
-
-// lock waits for a lock that all tests on this host share, until f is closed.
-func lock(name string) (f *os.File, err error) {
-	path := filepath.Join(os.TempDir(), "winnow-test-"+name+".lock")
+// lock keeps the tests of other packages from making the image as well, which
+// would take its name from the one that containers run, until f is closed.
+func lock() (f *os.File, err error) {
+	path := filepath.Join(os.TempDir(), "winnow-test-image.lock")
 	if f, err = os.Open(path); err != nil { // another user's may be opened, but not with O_CREATE
 		f, err = os.OpenFile(path, os.O_RDONLY|os.O_CREATE, 0o644)
 	}
@@ -102,7 +94,7 @@ func Image(t testing.TB) string {
 		t.Fatal(err)
 	}
 	name := fmt.Sprintf("winnow-test:%.6x", sha256.Sum256(program))
-	making, err := lock("image") // of tests that run in parallel
+	making, err := lock()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,6 +158,14 @@ func Start(t testing.TB, config container.Config, host container.HostConfig) str
 	}
 	if host.NetworkMode == "" {
 		host.NetworkMode = "none"
+	}
+	// scripts/test removes what a test that was stopped has left.
+	if run := os.Getenv("WINNOW_TEST_RUN"); run != "" {
+		config.Labels = maps.Clone(config.Labels)
+		if config.Labels == nil {
+			config.Labels = make(map[string]string)
+		}
+		config.Labels["winnow-test-run"] = run
 	}
 	name := fmt.Sprintf("wtest-%s-%d", notInNames.ReplaceAllString(t.Name(), "-"), time.Now().UnixNano())
 	made, err := docker.ContainerCreate(t.Context(), &config, &host, nil, nil, name)
