@@ -66,7 +66,7 @@ func draws(r *rand.Rand, n int, up time.Duration) (all []draw) {
 // Whatever script gets whatever signal at whatever moment, after the next down
 // nothing is left, nothing is killed, and every kill is logged.
 func TestSignalsAtAnyMoment(t *testing.T) {
-	seed, n := fromEnvironment(t, "WINNOW_MATRIX_SEED", rand.Uint64()), fromEnvironment(t, "WINNOW_MATRIX_DRAWS", 12)
+	seed, n := fromEnvironment(t, "WINNOW_MATRIX_SEED", rand.Uint64()), fromEnvironment(t, "WINNOW_MATRIX_DRAWS", 6)
 	t.Logf("WINNOW_MATRIX_SEED=%d WINNOW_MATRIX_DRAWS=%d", seed, n)
 	w := newWorld(t)
 	begun := time.Now()

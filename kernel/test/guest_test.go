@@ -255,7 +255,7 @@ func (c cgroup) pids() []int {
 func (c cgroup) remove(t testing.TB) {
 	t.Helper()
 	var err error
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		os.WriteFile(c.path("cgroup.freeze"), []byte("0"), 0)
 		for _, pid := range c.pids() {
 			unix.Kill(pid, unix.SIGKILL)

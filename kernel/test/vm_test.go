@@ -101,7 +101,7 @@ var result = regexp.MustCompile(`(?m)^--- (PASS|FAIL|SKIP): (\S+)`)
 func boot(t *testing.T, kernel, dir, cgroup, match string) {
 	t.Helper()
 	// What else is tested at the same time must not wait for an emulator.
-	cmd := exec.Command("nice", "-n", "10", filepath.Join(scripts, "vm-small"), kernel, dir,
+	cmd := exec.Command(filepath.Join(scripts, "vm-small"), kernel, dir,
 		"env", "WINNOW_GUEST=1", "STRESS="+os.Getenv("STRESS"), "LOADS="+os.Getenv("LOADS"), "./guest", "-test.v", "-test.timeout=90m", "-test.run="+match)
 	cmd.Env = append(os.Environ(), "CGROUP="+cgroup)
 	var messages bytes.Buffer

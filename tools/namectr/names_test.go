@@ -67,9 +67,6 @@ func rest(snapshot string) string {
 }
 
 func TestNames(t *testing.T) {
-	zone := time.Local
-	time.Local = time.FixedZone("elsewhere", 3*60*60)
-	defer func() { time.Local = zone }()
 	asked := engine(t, listed(
 		container.Summary{ID: filtertest.ID(1), Names: []string{"/web/db", "/quiet"}, Image: "low<1>", Created: 1700000000,
 			Labels: map[string]string{record.LabelManaged: "true", `q"`: "a\nb"}},

@@ -212,5 +212,6 @@ func near(got *float64, intervalMS *int64, want float64) bool {
 		return false
 	}
 	exact := want * 10_000 / float64(*intervalMS)
-	return math.Abs(*got-exact) <= 0.005+exact/float64(*intervalMS)
+	// A busy machine reads the counters up to some hundred ms after it began.
+	return math.Abs(*got-exact) <= 0.005+exact*0.05
 }
