@@ -1,6 +1,11 @@
 package scripts
 
 import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -36,13 +41,40 @@ func TestDownEndsAllGoverning(t *testing.T) {
 	}
 }
 
-// A run that is killed as it calls up leaves nothing that comes up after down.
+// A run that is killed as it calls up leaves nothing that comes up after down:
+// here up has not come to its lock yet.
 func TestDownAfterRunIsKilledAtItsStart(t *testing.T) {
 	w := newWorld(t, "WINNOW_SPAWN=0")
-	run := w.start(w.command("run"))
-	w.eventually("up has started", func() bool { return len(w.processes("up")) > 0 })
+	docker, err := exec.LookPath("docker")
+	if err != nil {
+		t.Fatal(err)
+	}
+	gate := t.TempDir() // up's first question to Docker waits in it
+	text := fmt.Sprintf("#!/bin/bash\ntouch %[1]s/reached\nuntil [[ -e %[1]s/open ]]; do sleep 0.05; done\nexec %[2]s \"$@\"\n", gate, docker)
+	if err := os.WriteFile(filepath.Join(gate, "docker"), []byte(text), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	cmd := w.command("run")
+	cmd.Env = append(cmd.Env, "PATH="+gate+":"+os.Getenv("PATH"))
+	run := w.start(cmd)
+	w.eventually("up asks Docker", func() bool {
+		_, err := os.Stat(filepath.Join(gate, "reached"))
+		return err == nil
+	})
 	run.Process.Kill()
-	w.run(0, "down")
+	down := w.start(w.command("down"))
+	w.eventually("down is at its lock", func() bool {
+		return down.isOver() || slices.ContainsFunc(w.processes(""), func(pid int) bool {
+			cmdline, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+			return string(cmdline) == "flock\x00--timeout\x00180\x007\x00"
+		})
+	})
+	if err := os.WriteFile(filepath.Join(gate, "open"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if status := down.wait(); status != 0 {
+		t.Errorf("down: exit status %d:\n%s", status, down.output())
+	}
 	w.eventually("all has ended", func() bool { return len(w.processes("")) == 0 })
 	w.isDown()
 }
