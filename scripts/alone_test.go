@@ -67,7 +67,7 @@ func (c *call) run(t *testing.T, env []string, script string, args ...string) {
 	err := cmd.Run()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
-		t.Fatal(err)
+		t.Error(err) // it may be called by another goroutine
 	}
 	c.stdout, c.stderr, c.status = stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()
 }
@@ -186,7 +186,7 @@ func (c *call) load(t *testing.T, name string, values []string) []string {
 	const program = `
 		name=$1 values=("${@:2}")
 		set --
-		. lib.sh
+		. ./lib.sh
 		for value in "${values[@]}"; do
 			status=0
 			(export "$name=$value" && load_settings && printf '%s' "${!name}") 2>&1 || status=$?

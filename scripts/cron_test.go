@@ -1,10 +1,12 @@
 package scripts
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -131,6 +133,34 @@ func TestCronOfAnotherState(t *testing.T) {
 		if c.status != 1 || !strings.Contains(c.stderr, "of another state directory") || !strings.Contains(c.stderr, c.home+"/one") || now() != before {
 			t.Errorf("%s: exit %d, %q", what, c.status, c.stderr)
 		}
+	}
+}
+
+// Winnows of several names and states share the user's crontab: none undoes what
+// another does at the same moment.
+func TestCronOfManyAtOnce(t *testing.T) {
+	c := alone(t)
+	now := c.crontab(t, theirJob)
+	at := func(what string) {
+		var all sync.WaitGroup
+		for i := range 6 {
+			all.Go(func() {
+				one := *c
+				one.run(t, []string{fmt.Sprintf("WINNOW_NAME=w%d", i), fmt.Sprintf("WINNOW_STATE=%s/%d", c.home, i)}, "cron", what)
+				if one.status != 0 {
+					t.Errorf("%s: exit %d, %s", what, one.status, one.stderr)
+				}
+			})
+		}
+		all.Wait()
+	}
+	at("install")
+	if n := strings.Count(now(), "/spawn --after"); n != 12 {
+		t.Errorf("%d lines of 12: %s", n, now())
+	}
+	at("remove")
+	if now() != theirJob {
+		t.Errorf("left %q", now())
 	}
 }
 

@@ -3,7 +3,7 @@
 # and refuses a call that makes no sense.
 set -Eeuo pipefail
 # shellcheck disable=SC2034 # for the scripts
-scripts=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd -P)
+scripts=$(cd -- "${BASH_SOURCE[0]%/*}" && pwd -P)
 self=${0##*/}
 
 # A terminal that is gone is no reason to stop.

@@ -43,12 +43,13 @@ more() {
   ((a > REPLY))
 }
 
-# valid NAME VALUE KIND [MOST] ends the script where the value cannot be meant.
+# valid NAME VALUE KIND [MOST|nproc] ends the script where the value cannot be meant.
 valid() {
-  local LC_ALL=C of=${3%+} wrong=
+  local LC_ALL=C of=${3%+} most=${4:-} wrong=
+  if [[ $most == nproc ]]; then most=$(nproc --all); fi
   [[ $2 =~ ^(${pattern[$of]})$ ]] || wrong="${words[$of]}"
   if [[ -z $wrong && $3 == *+ && ! $2 =~ [1-9] ]]; then wrong="above 0"; fi
-  if [[ -z $wrong && -n ${4:-} ]] && more "$2" "$4"; then wrong="at most $4"; fi
+  if [[ -z $wrong && -n $most ]] && more "$2" "$most"; then wrong="at most $most"; fi
   [[ -n $wrong ]] || return 0
   say "$1 must be $wrong: $(printf '%q' "$2")"
   exit 2

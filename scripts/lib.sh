@@ -3,10 +3,10 @@
 # questions to Docker. A script sources it first, reads its arguments, and then
 # calls load_settings.
 # shellcheck source=scripts/help.sh
-. "$(dirname -- "${BASH_SOURCE[0]}")/help.sh"
+. "${BASH_SOURCE[0]%/*}/help.sh"
 umask 022
 
-root=$(dirname -- "$scripts")
+root=${scripts%/*}
 # cron gives a short PATH; the tools come from bin/ first.
 export PATH="$root/bin:$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 for argument in "$@"; do

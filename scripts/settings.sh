@@ -7,7 +7,7 @@
 
 # A line a setting: its name, default, kind, and the most that it may be. A +
 # after the kind refuses zero.
-table="
+table='
   WINNOW_NAME          winnow    name
   WINNOW_SOURCE        auto      text
   WINNOW_ENFORCE       0         switch
@@ -22,13 +22,13 @@ table="
   WINNOW_INTERVAL      10        seconds
   WINNOW_SPAWN         10        count
   WINNOW_SPAWN_MAX     20        count
-  WINNOW_SPAWN_CPUS    0.2       cpus+    $(nproc --all)
+  WINNOW_SPAWN_CPUS    0.2       cpus+    nproc
   WINNOW_SPAWN_MEMORY  128m      memory
   WINNOW_PORT          7070      port     65535
   WINNOW_SPOOL_MAX     64MB      size
   WINNOW_RETAIN        30d       age
   WINNOW_RETAIN_SIZE   10GB      size
-"
+'
 names=()
 declare -A origin=()
 
@@ -65,7 +65,7 @@ load_settings() {
     else
       origin[$name]=default
     fi
-    valid "$name" "$value" "$kind" "$most"
+    [[ ${origin[$name]} == default ]] || valid "$name" "$value" "$kind" "$most"
     printf -v "$name" '%s' "$value"
   done <<<"$table"
   saved_name=${saved[WINNOW_NAME]:-}
