@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"sync"
 	"time"
 
@@ -62,7 +61,7 @@ func (k *killer) take(line *record.Line) {
 	if line.Type() != record.TypeContainer || line.Get("verdict").Str != record.VerdictKill || k.closed {
 		return
 	}
-	text := func(name string) string { return cut(line.Get(name).Str, longestText) }
+	text := func(name string) string { return record.Shorten(line.Get(name).Str, longestText) }
 	kill := record.Kill{
 		Header: record.Header{Type: record.TypeKill, Host: text("host"), Snapshot: text("snapshot")},
 		ID:     text("id"), Name: text("name"), Image: text("image"), Class: text("class"), Reason: text("reason"),
@@ -75,21 +74,12 @@ func (k *killer) take(line *record.Line) {
 	k.kills.Go(func() { k.carryOut(kill, sampled) })
 }
 
-// cut keeps the kill line within what the next tool takes, whatever the line
-// or Docker says.
-func cut(text string, longest int) string {
-	if len(text) <= longest {
-		return text
-	}
-	return strings.ToValidUTF8(text[:longest], "") + "…"
-}
-
 // carryOut waits for the kill's turn, does it and reports it.
 func (k *killer) carryOut(kill record.Kill, sampled time.Time) {
 	end, took := k.inTurn(kill.ID, sampled)
 	kill.Time = time.Now().UTC()
 	kill.TookMS = took.Milliseconds()
-	kill.Result, kill.Signal, kill.Error = end.result, end.signal, cut(end.why, longestError)
+	kill.Result, kill.Signal, kill.Error = end.result, end.signal, record.Shorten(end.why, longestError)
 	k.out.kill(kill)
 	k.mu.Lock()
 	k.taken[kill.ID] = false

@@ -386,16 +386,8 @@ func TestLabelFlag(t *testing.T) {
 	}
 }
 
-func TestCut(t *testing.T) {
-	for _, test := range []struct {
-		text    string
-		longest int
-		want    string
-	}{{"abc", 3, "abc"}, {"abcd", 3, "abc…"}, {"aé", 2, "a…"}, {"", 0, ""}} {
-		if got := cut(test.text, test.longest); got != test.want {
-			t.Errorf("%q to %d: got %q", test.text, test.longest, got)
-		}
-	}
+// The next tool takes every kill line, with each byte of its texts escaped.
+func TestKillLineIsBounded(t *testing.T) {
 	if 7*6*longestText > record.MaxLine {
 		t.Errorf("a kill line can be longer than %d bytes", record.MaxLine)
 	}

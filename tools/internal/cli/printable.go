@@ -13,6 +13,9 @@ import (
 func Printable(text string) string {
 	text = strings.ReplaceAll(text, "\n", "; ")
 	return strings.Map(func(r rune) rune {
+		if ' ' <= r && r <= '~' { // nearly all
+			return r
+		}
 		if r == unicode.ReplacementChar || unicode.In(r, unicode.Cc, unicode.Cf, unicode.Co, unicode.Zl, unicode.Zp) {
 			return '?'
 		}

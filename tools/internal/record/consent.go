@@ -23,7 +23,7 @@ func (c *Consent) Label(name, value string) {
 	case value != "true":
 		c.Protected = true
 		if c.Unread == "" || name == LabelProtect {
-			c.Unread = name + "=" + shortened(value)
+			c.Unread = name + "=" + Shorten(value, maxUnread)
 		}
 	case name == LabelManaged:
 		c.Managed = true
@@ -32,9 +32,11 @@ func (c *Consent) Label(name, value string) {
 	}
 }
 
-func shortened(value string) string {
-	if len(value) <= maxUnread {
-		return value
+// Shorten is text, of which no more than limit bytes stay, and a mark where some
+// are gone.
+func Shorten(text string, limit int) string {
+	if len(text) <= limit {
+		return text
 	}
-	return strings.ToValidUTF8(value[:maxUnread], "") + "…" // the cut may be within a character
+	return strings.ToValidUTF8(text[:limit], "") + "…" // the cut may be within a character
 }

@@ -48,3 +48,15 @@ func TestConsent(t *testing.T) {
 		})
 	}
 }
+
+func TestShorten(t *testing.T) {
+	for _, test := range []struct {
+		text    string
+		longest int
+		want    string
+	}{{"abc", 3, "abc"}, {"abcd", 3, "abc…"}, {"aé", 2, "a…"}, {"", 0, ""}} {
+		if got := Shorten(test.text, test.longest); got != test.want {
+			t.Errorf("%q to %d: got %q", test.text, test.longest, got)
+		}
+	}
+}
