@@ -124,7 +124,8 @@ static size_t run(const char *command, int count)
 static size_t run_readsysinfo(int count)
 {
 	/* So short a span that the state keeps no more than between slow calls. */
-	return run("exec ./readsysinfo --source module --state /tmp/state --span 100ms >/dev/null", count);
+	return run("exec ./readsysinfo --source module --state /tmp/state --span 100ms >/dev/null",
+		   count);
 }
 
 static size_t run_cat(int count)
