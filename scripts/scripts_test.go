@@ -7,9 +7,11 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -20,6 +22,13 @@ import (
 const name = "winnow-test"
 
 func TestMain(m *testing.M) {
+	// By nohup or in the background, say, signals are ignored, by all that is
+	// started from here too; the scripts are to begin as from a terminal.
+	for _, s := range []os.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM} {
+		if signal.Ignored(s) {
+			signal.Notify(make(chan os.Signal, 1), s)
+		}
+	}
 	// The scripts run what is in bin/, so it must be of this tree.
 	if out, err := exec.Command("make", "-C", "..", "build").CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "make build: %v\n%s", err, out)
