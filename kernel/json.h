@@ -1,77 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * A JSON writer into one growing buffer.
- *
- * The caller reserves room for the most that it is about to write and then
- * writes without further checks: a document has many small fields, and a
- * check for each is what makes seq_file slow. Only json_reserve() can fail.
+ * Writes JSON. Each function writes to @to, where the caller has made room for
+ * the most that it can be, and returns where to go on: a document has many
+ * small fields, and a check for each is what makes seq_file slow.
  */
 #ifndef WINNOW_JSON_H
 #define WINNOW_JSON_H
 
-#include <linux/errno.h>
-#include <linux/gfp.h>
-#include <linux/minmax.h>
-#include <linux/mm.h>
 #include <linux/string.h>
 #include <linux/types.h>
-
-/* Charged to the reader, and never worth waking the OOM killer for. */
-#define JSON_GFP (GFP_KERNEL_ACCOUNT | __GFP_RETRY_MAYFAIL | __GFP_NOWARN)
 
 #define JSON_U64_MAX 20		/* digits of the largest number */
 #define JSON_ESCAPE_MAX 6	/* bytes that one byte can turn into: \u0001 */
 
-struct json {
-	char *buf;
-	size_t len;
-	size_t size;
-	size_t limit;		/* the size is never grown beyond this */
-};
-
-static inline void json_free(struct json *j)
-{
-	kvfree(j->buf);
-	j->buf = NULL;
-	j->len = 0;
-	j->size = 0;
-}
-
-/* Makes room for @more bytes: 0, -EFBIG beyond the limit, or -ENOMEM. */
-static inline int json_reserve(struct json *j, size_t more)
-{
-	size_t size;
-	char *buf;
-
-	if (more <= j->size - j->len)
-		return 0;
-	if (more > j->limit - j->len)
-		return -EFBIG;
-	size = min(max(j->len + more, j->size * 2), j->limit);
-	buf = kvmalloc(size, JSON_GFP);
-	if (!buf)
-		return -ENOMEM;
-	if (j->len)
-		memcpy(buf, j->buf, j->len);
-	kvfree(j->buf);
-	j->buf = buf;
-	j->size = size;
-	return 0;
-}
-
-/* Where to write next. */
-static inline char *json_end(struct json *j)
-{
-	return j->buf + j->len;
-}
-
-/* Tells up to where has been written. */
-static inline void json_wrote(struct json *j, char *to)
-{
-	j->len = to - j->buf;
-}
-
-static inline char *json_raw(char *to, const char *text, size_t len)
+static inline char *json_raw(char *to, const void *text, size_t len)
 {
 	memcpy(to, text, len);
 	return to + len;
@@ -156,33 +98,30 @@ static inline char *json_control(char *to, u8 c)
 }
 
 /*
- * Writes @n bytes as the inside of a JSON string to *@end, which it moves on;
- * JSON_ESCAPE_MAX times @n must be reserved. Each byte that is not part of
- * valid UTF-8 becomes U+FFFD. Unless @final, a sequence that the end cuts off
- * is left for the next call. Returns how many bytes were used.
+ * Writes @n bytes of @text as the inside of a string, JSON_ESCAPE_MAX times as
+ * many at most. Each byte that is not part of valid UTF-8 becomes U+FFFD; but
+ * unless @final, a sequence that the end cuts off is left out.
  */
-static inline size_t json_escape(char **end, const u8 *p, size_t n, bool final)
+static inline char *json_escape(char *to, const void *text, size_t n, bool final)
 {
 	static const bool plain[256] = {
 		[' ' ... '!'] = true, ['#' ... '['] = true, [']' ... 0x7f] = true,
 	};
-	char *to = *end;
-	size_t i = 0;
+	const u8 *p = text, *end = p + n;
 
-	while (i < n) {
-		u8 c = p[i];
+	while (p < end) {
+		u8 c = *p;
 		int size;
 
 		if (plain[c]) {
 			*to++ = c;
 		} else if (c >= 0x80) {
-			size = json_utf8(p + i, n - i);
+			size = json_utf8(p, end - p);
 			if (size < 0 && !final)
 				break;
 			if (size > 0) {
-				memcpy(to, p + i, size);
-				to += size;
-				i += size;
+				to = json_raw(to, p, size);
+				p += size;
 				continue;
 			}
 			to = json_lit(to, "\xef\xbf\xbd");
@@ -192,10 +131,9 @@ static inline size_t json_escape(char **end, const u8 *p, size_t n, bool final)
 			*to++ = '\\';
 			*to++ = c;
 		}
-		i++;
+		p++;
 	}
-	*end = to;
-	return i;
+	return to;
 }
 
 #endif
