@@ -36,12 +36,13 @@ stopping=
 begin_governing() {
   mkdir -p -- "$WINNOW_STATE/spool" && : >>"$WINNOW_STATE/governing.lock" || exit 1
   lock 9 "$WINNOW_STATE/governing.lock" 0 || return 1
-  trap 'stopping=1; rm -f -- "$governing"' HUP INT QUIT TERM
-  trap 'rm -f -- "$governing"' EXIT
+  # A signal that ends this rm, too, comes here again; as a failure it would end us.
+  trap 'stopping=1; rm -f -- "$governing" || true' HUP INT QUIT TERM
+  trap 'trap "" HUP INT QUIT TERM; rm -f -- "$governing"' EXIT
   printf '%s=%s\n' pid "$$" program "$self" since "$(date --utc +%FT%TZ)" how "$(how)" interval "$WINNOW_INTERVAL" \
     grace "$WINNOW_GRACE" source "$WINNOW_SOURCE" >"$governing.new"
   mv -- "$governing.new" "$governing"
-  if [[ -n $stopping ]]; then rm -f -- "$governing"; fi
+  if [[ -n $stopping ]]; then rm -f -- "$governing" || true; fi
 }
 
 # pass is one pass of the pipeline, to its end even where we are told to stop.

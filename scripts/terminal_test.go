@@ -5,8 +5,10 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -54,20 +56,21 @@ func (w *world) inTerminal(cmd *exec.Cmd) *terminal {
 	return &terminal{p, keys}
 }
 
-// press presses keys one after the other, or closes the terminal.
+// press presses keys one after the other, faster than any script starts its children, or closes the terminal.
 func (t *terminal) press(keys string) {
 	if keys == "" {
 		t.keys.Close()
 	}
 	for i := range len(keys) {
 		t.keys.Write([]byte{keys[i]})
+		time.Sleep(3 * time.Millisecond)
 	}
 }
 
 const closed, ctrlC, quit = "", "\x03", "\x1c"
 
 var strokes = []struct{ name, keys string }{
-	{"closed", closed}, {"ctrl-c twice", ctrlC + ctrlC}, {`ctrl-\`, quit}, {"ctrl-c", ctrlC},
+	{"closed", closed}, {"ctrl-c twice", ctrlC + ctrlC}, {`ctrl-\`, quit}, {"ctrl-c held down", strings.Repeat(ctrlC, 100)}, {"ctrl-c", ctrlC},
 }
 
 // governed is a world in which every test container is condemned.
@@ -79,7 +82,7 @@ func governed(t *testing.T) *world {
 // However run is ended in a terminal, it takes everything down, and what it
 // had begun to kill is logged.
 func TestRunInATerminal(t *testing.T) {
-	for _, stroke := range strokes[:3] {
+	for _, stroke := range strokes[:4] {
 		t.Run(stroke.name+" during up", func(t *testing.T) {
 			w := governed(t)
 			run := w.inTerminal(w.command("run"))
