@@ -18,7 +18,7 @@ import (
 )
 
 const (
-	scripts = "../../scripts"
+	vm = "../vm" // the scripts of the virtual machines
 	// bytesMark begins the line on which TestGuestBytes hands its document out.
 	bytesMark = "document: "
 )
@@ -69,11 +69,11 @@ func needs(t testing.TB) {
 func build(t testing.TB, kernel string) (path string) {
 	t.Helper()
 	var messages bytes.Buffer
-	cmd := exec.Command(filepath.Join(scripts, "vm-build"), kernel)
+	cmd := exec.Command(filepath.Join(vm, "build"), kernel)
 	cmd.Stderr = &messages
 	output, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("vm-build %s: %v\n%s", kernel, err, &messages)
+		t.Fatalf("building for %s: %v\n%s", kernel, err, &messages)
 	}
 	return strings.TrimSpace(string(output))
 }
@@ -101,7 +101,7 @@ var result = regexp.MustCompile(`(?m)^--- (PASS|FAIL|SKIP): (\S+)`)
 func boot(t *testing.T, kernel, dir, cgroup, match string) {
 	t.Helper()
 	// What else is tested at the same time must not wait for an emulator.
-	cmd := exec.Command(filepath.Join(scripts, "vm-small"), kernel, dir,
+	cmd := exec.Command(filepath.Join(vm, "small"), kernel, dir,
 		"env", "WINNOW_GUEST=1", "STRESS="+os.Getenv("STRESS"), "LOADS="+os.Getenv("LOADS"), "./guest", "-test.v", "-test.timeout=90m", "-test.run="+match)
 	cmd.Env = append(os.Environ(), "CGROUP="+cgroup)
 	var messages bytes.Buffer
