@@ -1084,4 +1084,4 @@ module_exit(winnow_exit);
 MODULE_DESCRIPTION("Host memory and Docker containers in one read of /proc");
 MODULE_AUTHOR("The winnow authors");
 MODULE_LICENSE("GPL");
-MODULE_VERSION("1.0");
+MODULE_VERSION(WINNOW_VERSION);

@@ -116,6 +116,25 @@ func TestHelpAndArguments(t *testing.T) {
 	}
 }
 
+// Every tool tells the version that DKMS and the module have.
+func TestVersion(t *testing.T) {
+	conf, err := os.ReadFile("../kernel/dkms.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	version := regexp.MustCompile(`(?m)^PACKAGE_VERSION="(.+)"$`).FindSubmatch(conf)
+	tools, _ := filepath.Glob("../tools/*/main.go")
+	if version == nil || len(tools) < 8 {
+		t.Fatalf("dkms.conf has %q, and there are %d tools", version, len(tools))
+	}
+	for _, source := range tools {
+		tool := filepath.Base(filepath.Dir(source))
+		if out, err := exec.Command("../bin/"+tool, "--version").CombinedOutput(); err != nil || string(out) != tool+" "+string(version[1])+"\n" {
+			t.Errorf("%s: %v, %q", tool, err, out)
+		}
+	}
+}
+
 // some is how many of n like cases are tried: all but in a short run.
 func some(n, short int) int {
 	if testing.Short() {

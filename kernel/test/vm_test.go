@@ -5,6 +5,7 @@ package test
 import (
 	"bufio"
 	"bytes"
+	"debug/elf"
 	"encoding/base64"
 	"encoding/json"
 	"flag"
@@ -42,7 +43,9 @@ func TestVM(t *testing.T) {
 	for _, kernel := range kernels {
 		t.Run(kernel, func(t *testing.T) {
 			dir := t.TempDir()
-			install(t, build(t, kernel), dir)
+			module := build(t, kernel)
+			haveVersion(t, module)
+			install(t, module, dir)
 			boot(t, kernel, dir, "2", "^TestGuest")
 			boot(t, kernel, dir, "1", "^TestV1Guest")
 		})
@@ -76,6 +79,28 @@ func build(t testing.TB, kernel string) (path string) {
 		t.Fatalf("building for %s: %v\n%s", kernel, err, &messages)
 	}
 	return strings.TrimSpace(string(output))
+}
+
+// haveVersion checks that the module tells the version that DKMS knows.
+func haveVersion(t *testing.T, path string) {
+	t.Helper()
+	conf, err := os.ReadFile("../dkms.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := elf.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	info, err := file.Section(".modinfo").Data()
+	if err != nil {
+		t.Fatalf("%s: %v", path, err)
+	}
+	version := regexp.MustCompile(`(?m)^PACKAGE_VERSION="(.+)"$`).FindSubmatch(conf)
+	if version == nil || !bytes.Contains(info, []byte("\x00version="+string(version[1])+"\x00")) {
+		t.Errorf("dkms.conf has %q, the module %q", version, info)
+	}
 }
 
 // install puts the module and this test program into the directory that a machine gets.
