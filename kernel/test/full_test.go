@@ -15,6 +15,9 @@ func TestDemo(t *testing.T) {
 	}
 }
 
+// TestDKMS has DKMS build, install and remove the module there.
+func TestDKMS(t *testing.T) { full(t, "dkms") }
+
 // full runs one of the scripts in vm in a full Debian 12, with winnow as make build leaves it.
 func full(t *testing.T, script string) (output []byte) {
 	t.Helper()
