@@ -6,6 +6,8 @@ SHELL := /bin/bash
 
 TOOLS := $(notdir $(patsubst %/main.go,%,$(wildcard tools/*/main.go)))
 export CGO_ENABLED = 0
+# Of the module, of DKMS and of the tools.
+VERSION := $(shell sed -n 's/^PACKAGE_VERSION="\(.*\)"/\1/p' kernel/dkms.conf)
 FUZZTIME ?= 5s
 
 .PHONY: help
@@ -15,7 +17,7 @@ help: ## list the targets
 .PHONY: build
 build: ## build every tool, static and stripped, into bin/
 	scripts/deps build
-	go build -trimpath -ldflags='-s -w' -o bin/ $(TOOLS:%=./tools/%)
+	go build -trimpath -ldflags='-s -w -X winnow/tools/internal/cli.version=$(VERSION)' -o bin/ $(TOOLS:%=./tools/%)
 
 .PHONY: demo
 demo: ## the main job on real containers, from set-up to clean-up

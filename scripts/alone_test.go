@@ -75,35 +75,33 @@ func (c *call) run(t *testing.T, env []string, script string, args ...string) {
 // noise is what bash says by itself where a script did not think of something.
 var noise = regexp.MustCompile(`line \d+:|unbound|syntax error|command not found|strconv|parsing "`)
 
-// Every script gives help and refuses what it does not know, and does nothing
-// else then.
+// Every script, those of the virtual machines too, gives help and refuses what
+// it does not know, and does nothing else then.
 func TestHelpAndArguments(t *testing.T) {
-	files, err := os.ReadDir(".")
-	if err != nil {
-		t.Fatal(err)
-	}
+	here, _ := filepath.Glob("*")
+	machines, _ := filepath.Glob("../kernel/vm/*")
 	tried := 0
-	for _, file := range files {
-		info, err := file.Info()
+	for _, path := range slices.Concat(here, machines) {
+		info, err := os.Stat(path)
 		if err != nil {
 			t.Fatal(err)
 		}
-		name := file.Name()
 		if !info.Mode().IsRegular() || info.Mode()&0o111 == 0 {
 			continue
 		}
 		tried++
-		t.Run(name, func(t *testing.T) {
+		t.Run(path, func(t *testing.T) {
+			name := filepath.Base(path)
 			t.Parallel()
 			c := alone(t)
 			bad := []string{"WINNOW_INTERVAL=no", "WINNOW_STATE=" + c.home + "/state"}
 			for _, args := range [][]string{{"--help"}, {"-h"}}[:some(2, 1)] {
-				c.run(t, bad, name, args...)
+				c.run(t, bad, path, args...)
 				if c.status != 0 || !strings.HasPrefix(c.stdout, "usage: "+name) || c.stderr != "" {
 					t.Errorf("%v: exit %d, %q, %q", args, c.status, c.stdout, c.stderr)
 				}
 			}
-			c.run(t, nil, name, "--no-such-argument")
+			c.run(t, nil, path, "--no-such-argument")
 			if c.status != 2 || c.stdout != "" || !strings.Contains(c.stderr, "usage: "+name) || noise.MatchString(c.stderr) {
 				t.Errorf("unknown argument: exit %d, %q, %q", c.status, c.stdout, c.stderr)
 			}
@@ -115,6 +113,25 @@ func TestHelpAndArguments(t *testing.T) {
 	}
 	if tried < 20 {
 		t.Errorf("only %d scripts were found", tried)
+	}
+}
+
+// Every tool tells the version that DKMS and the module have.
+func TestVersion(t *testing.T) {
+	conf, err := os.ReadFile("../kernel/dkms.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	version := regexp.MustCompile(`(?m)^PACKAGE_VERSION="(.+)"$`).FindSubmatch(conf)
+	tools, _ := filepath.Glob("../tools/*/main.go")
+	if version == nil || len(tools) < 8 {
+		t.Fatalf("dkms.conf has %q, and there are %d tools", version, len(tools))
+	}
+	for _, source := range tools {
+		tool := filepath.Base(filepath.Dir(source))
+		if out, err := exec.Command("../bin/"+tool, "--version").CombinedOutput(); err != nil || string(out) != tool+" "+string(version[1])+"\n" {
+			t.Errorf("%s: %v, %q", tool, err, out)
+		}
 	}
 }
 

@@ -21,7 +21,7 @@ func BenchmarkModule(b *testing.B) {
 	readsysinfo := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(dir, "readsysinfo"), "../../tools/readsysinfo")
 	readsysinfo.Env = append(os.Environ(), "CGO_ENABLED=0")
 	run(b, readsysinfo)
-	cmd := exec.Command(filepath.Join(scripts, "vm-small"), "6.1", dir, "sh", "-c", "insmod winnow.ko && ./bench 10 100 1000 5000")
+	cmd := exec.Command(filepath.Join(vm, "small"), "6.1", dir, "sh", "-c", "insmod winnow.ko && ./bench 10 100 1000 5000")
 	cmd.Env = append(os.Environ(), "MEMORY=4096")
 	cmd.Stderr = os.Stderr
 	output, err := cmd.Output()
@@ -64,9 +64,9 @@ func report(b *testing.B, name string, ours, peer float64, against string) {
 	fmt.Printf("\n%s\n", line)
 }
 
-func run(b *testing.B, cmd *exec.Cmd) {
-	b.Helper()
+func run(t testing.TB, cmd *exec.Cmd) {
+	t.Helper()
 	if text, err := cmd.CombinedOutput(); err != nil {
-		b.Fatalf("%v: %v\n%s", cmd, err, text)
+		t.Fatalf("%v: %v\n%s", cmd, err, text)
 	}
 }

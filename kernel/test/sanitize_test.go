@@ -15,11 +15,11 @@ func TestSanitize(t *testing.T) {
 		t.Skip("builds a kernel, which takes some ten minutes: make test-sanitize")
 	}
 	needs(t)
-	cmd := exec.Command(filepath.Join(scripts, "vm-sanitize"))
+	cmd := exec.Command(filepath.Join(vm, "sanitize"))
 	cmd.Stderr = os.Stderr
 	path, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("vm-sanitize: %v", err)
+		t.Fatalf("building the kernel: %v", err)
 	}
 	kernel := strings.TrimSpace(string(path))
 	dir := t.TempDir()

@@ -5,6 +5,7 @@ package test
 import (
 	"bufio"
 	"bytes"
+	"debug/elf"
 	"encoding/base64"
 	"encoding/json"
 	"flag"
@@ -18,7 +19,7 @@ import (
 )
 
 const (
-	scripts = "../../scripts"
+	vm = "../vm" // the scripts of the virtual machines
 	// bytesMark begins the line on which TestGuestBytes hands its document out.
 	bytesMark = "document: "
 )
@@ -42,7 +43,9 @@ func TestVM(t *testing.T) {
 	for _, kernel := range kernels {
 		t.Run(kernel, func(t *testing.T) {
 			dir := t.TempDir()
-			install(t, build(t, kernel), dir)
+			module := build(t, kernel)
+			haveVersion(t, module)
+			install(t, module, dir)
 			boot(t, kernel, dir, "2", "^TestGuest")
 			boot(t, kernel, dir, "1", "^TestV1Guest")
 		})
@@ -69,13 +72,35 @@ func needs(t testing.TB) {
 func build(t testing.TB, kernel string) (path string) {
 	t.Helper()
 	var messages bytes.Buffer
-	cmd := exec.Command(filepath.Join(scripts, "vm-build"), kernel)
+	cmd := exec.Command(filepath.Join(vm, "build"), kernel)
 	cmd.Stderr = &messages
 	output, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("vm-build %s: %v\n%s", kernel, err, &messages)
+		t.Fatalf("building for %s: %v\n%s", kernel, err, &messages)
 	}
 	return strings.TrimSpace(string(output))
+}
+
+// haveVersion checks that the module tells the version that DKMS knows.
+func haveVersion(t *testing.T, path string) {
+	t.Helper()
+	conf, err := os.ReadFile("../dkms.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := elf.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	info, err := file.Section(".modinfo").Data()
+	if err != nil {
+		t.Fatalf("%s: %v", path, err)
+	}
+	version := regexp.MustCompile(`(?m)^PACKAGE_VERSION="(.+)"$`).FindSubmatch(conf)
+	if version == nil || !bytes.Contains(info, []byte("\x00version="+string(version[1])+"\x00")) {
+		t.Errorf("dkms.conf has %q, the module %q", version, info)
+	}
 }
 
 // install puts the module and this test program into the directory that a machine gets.
@@ -101,7 +126,7 @@ var result = regexp.MustCompile(`(?m)^--- (PASS|FAIL|SKIP): (\S+)`)
 func boot(t *testing.T, kernel, dir, cgroup, match string) {
 	t.Helper()
 	// What else is tested at the same time must not wait for an emulator.
-	cmd := exec.Command(filepath.Join(scripts, "vm-small"), kernel, dir,
+	cmd := exec.Command(filepath.Join(vm, "small"), kernel, dir,
 		"env", "WINNOW_GUEST=1", "STRESS="+os.Getenv("STRESS"), "LOADS="+os.Getenv("LOADS"), "./guest", "-test.v", "-test.timeout=90m", "-test.run="+match)
 	cmd.Env = append(os.Environ(), "CGROUP="+cgroup)
 	var messages bytes.Buffer

@@ -1,5 +1,5 @@
-// Package cli is what winnow's tools have alike: flags, --help, messages and
-// exit codes.
+// Package cli is what winnow's tools have alike: flags, --help, --version,
+// messages and exit codes.
 package cli
 
 import (
@@ -68,10 +68,15 @@ func New(name, usage, summary string, stderr io.Writer) *Tool {
 	return t
 }
 
-// Parse reads the flags. With --help it prints the help to stdout and returns
-// pflag.ErrHelp; other arguments than flags are refused beyond operands many.
+// version is set by the Makefile.
+var version = "devel"
+
+// Parse reads the flags. With --help or --version it prints that to stdout and
+// returns pflag.ErrHelp; other arguments than flags are refused beyond operands
+// many.
 func (t *Tool) Parse(args []string, stdout io.Writer, operands int) error {
 	t.Usage = func() {}
+	asked := t.Bool("version", false, "print the version and do nothing else")
 	err := t.FlagSet.Parse(args)
 	if errors.Is(err, pflag.ErrHelp) {
 		fmt.Fprint(stdout, t.help())
@@ -79,6 +84,10 @@ func (t *Tool) Parse(args []string, stdout io.Writer, operands int) error {
 	}
 	if err != nil {
 		return &UsageError{inWords(err), t.hint()}
+	}
+	if *asked {
+		fmt.Fprintln(stdout, t.name, version)
+		return pflag.ErrHelp
 	}
 	if t.NArg() > operands {
 		return t.Misused("unexpected argument: %q", t.Arg(operands))

@@ -31,6 +31,7 @@ func TestParse(t *testing.T) {
 	}{
 		{[]string{"--level", "4"}, 0, ""},
 		{[]string{"--help"}, 0, "usage: sift [--level N] < records\n\nsift sifts.\n\n"},
+		{[]string{"--version", "stray"}, 0, "sift devel\n"},
 		{[]string{"--nope"}, 2, "sift: unknown flag: --nope\nusage: sift"},
 		{[]string{"--level=x"}, 2, "sift: --level: not a whole number: \"x\"\nusage: sift"},
 		{[]string{"--level=2.5"}, 2, "sift: --level: not a whole number: \"2.5\"\nusage: sift"},
