@@ -75,44 +75,46 @@ func shorten(text string) cmdline {
 // late, or takes too much room, stays unknown. Not even the exit waits for them.
 func (p procfs) readCmdlines(containers []container, budget time.Duration) {
 	var (
-		mutex sync.Mutex    // of the containers' command lines, room and late
+		mutex sync.Mutex    // of the containers' command lines, and of room
 		room  = maxDocument // they are held until they are printed
-		late  bool
+		late  atomic.Bool   // set under the mutex: from now on they are printed
 		next  atomic.Int64
-		busy  = make([]sync.Mutex, len(containers))
+		rest  = make(chan *container, len(containers)) // those whose first process did not hang
 		done  = make(chan struct{}, cmdlineHelpers)
 	)
-	// read reads one where there is room, and tells whether anybody looks at it.
-	read := func(r *reader, into *process, share int) (left int, ok bool) {
+	// read reads one that takes no more than share, and tells what is left of it.
+	read := func(r *reader, into *process, share int) (left int) {
 		line := p.cmdline(r, into.pid)
 		mutex.Lock()
 		defer mutex.Unlock()
-		if share -= len(line.text); share >= 0 && !late {
+		if share -= len(line.text); share >= 0 && !late.Load() {
 			into.cmdline = line
 			room -= len(line.text)
 		}
-		return share, share >= 0 && !late
+		return share
+	}
+	others := func(r *reader, c *container) {
+		mutex.Lock()
+		share := room / 64 // so that none takes all of it
+		mutex.Unlock()
+		for i := 0; i < len(c.processes) && share >= 0 && !late.Load(); i++ {
+			share = read(r, &c.processes[i], share)
+		}
 	}
 	help := func() {
 		defer func() { done <- struct{}{} }()
 		var r reader
-		for i := int(next.Add(1) - 1); i < 2*len(containers); i = int(next.Add(1) - 1) {
-			n := i % len(containers)
-			c := &containers[n]
-			if !busy[n].TryLock() {
-				continue // its first process keeps a helper
+		for i := next.Add(1) - 1; i < int64(len(containers)) && !late.Load(); i = next.Add(1) - 1 {
+			read(&r, &containers[i].first, maxCmdline)
+			rest <- &containers[i]
+		}
+		for !late.Load() {
+			select {
+			case c := <-rest:
+				others(&r, c)
+			default:
+				return
 			}
-			if i < len(containers) {
-				read(&r, &c.first, maxCmdline)
-			} else {
-				mutex.Lock()
-				share := room / 64 // so that no container takes the others'
-				mutex.Unlock()
-				for j, ok := 0, true; j < len(c.processes) && ok; j++ {
-					share, ok = read(&r, &c.processes[j], share)
-				}
-			}
-			busy[n].Unlock()
 		}
 	}
 	helpers := min(cmdlineHelpers, len(containers))
@@ -125,9 +127,8 @@ func (p procfs) readCmdlines(containers []container, budget time.Duration) {
 		case <-done:
 		case <-enough:
 			mutex.Lock()
-			late = true
+			late.Store(true)
 			mutex.Unlock()
-			next.Store(int64(2 * len(containers)))
 			return
 		}
 	}
