@@ -127,7 +127,7 @@ func sample(header record.Header, s, c int, random *rand.Rand) record.Container 
 	memory := uint64(random.IntN(1 << 20))
 	created := header.Time.Truncate(time.Second).Add(-time.Hour)
 	sample := record.Container{Header: header, ID: fmt.Sprintf("%032x%032x", c, s), PID: 100000 + c, Process: "low-web",
-		Cmdline: "/burn --memory 16MB --port 8080 --every 10s", Processes: 3, MemoryKB: memory, RSSKB: memory + 4096, VSZKB: 1238168,
+		Cmdline: new("/burn --memory 16MB --port 8080 --every 10s"), Processes: 3, MemoryKB: memory, RSSKB: memory + 4096, VSZKB: 1238168,
 		MemoryPercent: float64(memory*1000/81451) / 1000, CPUNS: uint64(random.Int64N(1e12)), Name: fmt.Sprintf("low-web-%d-%04d", s, c),
 		Image: "winnow/low-web:latest", Labels: map[string]string{record.LabelManaged: "true", "winnow.kind": "low-web"}, Created: &created}
 	if c%50 == 0 {

@@ -34,7 +34,7 @@ const benchTime = 3 * time.Second
 // benchLine is a record as the pipeline writes it.
 func benchLine(n int) []byte {
 	cpu := 12.5
-	c := record.Container{ID: fmt.Sprintf("%064x", n), PID: 4000 + n%1000, Process: "burn", Cmdline: "/burn --cpu 10%", Processes: 1, MemoryKB: 8123, RSSKB: 9000,
+	c := record.Container{ID: fmt.Sprintf("%064x", n), PID: 4000 + n%1000, Process: "burn", Cmdline: new("/burn --cpu 10%"), Processes: 1, MemoryKB: 8123, RSSKB: 9000,
 		VSZKB: 1200000, MemoryPercent: .21, CPUNS: uint64(n) * 1000, CPUPercent: &cpu}
 	c.Header = record.Header{Type: record.TypeContainer, Time: noon.Add(time.Duration(n) * time.Millisecond), Host: "vm", Snapshot: fmt.Sprint("s-", n/30)}
 	line, err := record.Marshal(c)

@@ -25,10 +25,13 @@ type cgroups struct {
 	source string // as in record.Host
 
 	memory, cpu     dir    // the hierarchies' roots; the same one on v2
+	quota           dir    // that with the limits of CPU time
 	usageFile       string // the memory in use
 	inactiveKey     string // in memory.stat: the file cache that is not in use
 	cpuFile, cpuKey string // cpuKey is "" where the file is one number
 	cpuUnitNS       uint64
+	limitFile       string // of memory
+	quotaFile       string // of CPU time; on v1 the period is in another one
 }
 
 // findCgroups looks up the mounted hierarchies. Where v1 has the memory
@@ -50,12 +53,14 @@ func findCgroups(proc procfs) (*cgroups, error) {
 		g.source = record.SourceCgroup2
 		g.usageFile, g.inactiveKey = "memory.current", "inactive_file "
 		g.cpuFile, g.cpuKey, g.cpuUnitNS = "/cpu.stat", "usage_usec ", 1000
+		g.limitFile, g.quotaFile = "memory.max", "/cpu.max"
 	case cpu == "":
 		return nil, errors.New("cgroup v1 has the memory controller, but the cpuacct controller is not mounted")
 	default:
 		g.source = record.SourceCgroup1
 		g.usageFile, g.inactiveKey = "memory.usage_in_bytes", "total_inactive_file "
 		g.cpuFile, g.cpuUnitNS = "/cpuacct.usage", 1
+		g.limitFile, g.quotaFile = "memory.limit_in_bytes", "/cpu.cfs_quota_us"
 	}
 	if g.memory, err = openDir(memory); err != nil {
 		return nil, err
@@ -63,6 +68,14 @@ func findCgroups(proc procfs) (*cgroups, error) {
 	if g.cpu, err = openDir(cpu); err != nil {
 		g.memory.close()
 		return nil, err
+	}
+	g.quota = g.cpu
+	if quota := hierarchy(mounts, "cgroup", "cpu"); g.source == record.SourceCgroup1 && quota != "" && quota != cpu {
+		if g.quota, err = openDir(quota); err != nil {
+			g.quota = g.cpu
+			g.close()
+			return nil, err
+		}
 	}
 	return g, nil
 }
@@ -73,6 +86,9 @@ func (g *cgroups) close() {
 	}
 	g.memory.close()
 	g.cpu.close()
+	if g.quota != g.cpu {
+		g.quota.close()
+	}
 }
 
 // findCgroup2 is v2's mount point.
@@ -109,59 +125,14 @@ func hierarchy(mounts []mount, kind, controller string) string {
 	return found
 }
 
-// cgroup is a container's; path is below the hierarchies' roots.
-type cgroup struct{ id, path string }
-
-// containerID takes the id from the name that one of Docker's drivers gave a
-// container's cgroup: the id for cgroupfs, docker-<id>.scope for systemd.
-func containerID(name string) (string, bool) {
-	if scope, ok := strings.CutSuffix(name, ".scope"); ok {
-		if name, ok = strings.CutPrefix(scope, "docker-"); !ok {
-			return "", false
-		}
-	}
-	return name, record.IsID(name)
-}
-
-// find lists the cgroups that are named as containers', by id. What lies in
-// one of them belongs to it.
-func (g *cgroups) find() ([]cgroup, error) {
-	var found []cgroup
-	var walk func(at dir, path string) error
-	walk = func(at dir, path string) error {
-		names, err := at.children()
-		for _, name := range names {
-			if id, ok := containerID(name); ok {
-				found = append(found, cgroup{id, path + name})
-				continue
-			}
-			below, err := at.open(name)
-			if gone(err) {
-				continue
-			}
-			if err != nil {
-				return err
-			}
-			err = walk(below, path+name+"/")
-			below.close()
-			if err != nil && !gone(err) && !errors.Is(err, unix.ENAMETOOLONG) { // deeper than Docker goes
-				return err
-			}
-		}
-		return err
-	}
-	err := walk(g.memory, "")
-	slices.SortFunc(found, func(a, b cgroup) int { return strings.Compare(a.id, b.id) })
-	return found, err
-}
-
 // take measures all running containers, and keeps the processes of each where
-// that is asked. Why one could not be measured is in failed.
-func (g *cgroups) take(processes bool) (running []container, failed []error, err error) {
+// that is asked. Without limits it measures what rates are taken from.
+func (g *cgroups) take(now *sample, processes, limits bool) error {
 	found, err := g.find()
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
+	found, now.doubles = g.oneEach(found)
 	type result struct {
 		container
 		running bool
@@ -175,8 +146,8 @@ func (g *cgroups) take(processes bool) (running []container, failed []error, err
 		workers.Go(func() {
 			var r reader
 			for i := next.Add(1) - 1; i < int64(len(found)); i = next.Add(1) - 1 {
-				res := &results[i]
-				res.container, res.running, res.err = g.measureBy(deadline, &r, found[i], processes)
+				res, c := &results[i], container{id: found[i].id, engine: found[i].engine}
+				res.container, res.running, res.err = g.measureBy(deadline, &r, found[i].path, c, processes, limits)
 			}
 		})
 	}
@@ -185,12 +156,12 @@ func (g *cgroups) take(processes bool) (running []container, failed []error, err
 	for i := range results {
 		switch res := &results[i]; {
 		case res.err != nil:
-			failed = append(failed, fmt.Errorf("container %s: %w", found[i].id, res.err))
+			now.failed = append(now.failed, fmt.Errorf("container %s: %w", found[i].id, res.err))
 		case res.running:
-			running = append(running, res.container)
+			now.containers = append(now.containers, res.container)
 		}
 	}
-	return running, failed, nil
+	return nil
 }
 
 // patience is how long a container that starts may take until all its files are
@@ -199,19 +170,19 @@ const patience = 200 * time.Millisecond
 
 // measureBy measures a container, and again until the deadline where a file of
 // it is missing.
-func (g *cgroups) measureBy(deadline time.Time, r *reader, cg cgroup, keep bool) (c container, running bool, err error) {
+func (g *cgroups) measureBy(deadline time.Time, r *reader, path string, c container, keep, limits bool) (now container, running bool, err error) {
 	for {
-		if c, running, err = g.measure(r, cg, keep); !gone(err) || time.Now().After(deadline) {
-			return c, running, err
+		if now, running, err = g.measure(r, path, c, keep, limits); !gone(err) || time.Now().After(deadline) {
+			return now, running, err
 		}
 		time.Sleep(patience / 20)
 	}
 }
 
-// measure reads one container; running is false where no process of it lives.
-func (g *cgroups) measure(r *reader, cg cgroup, keep bool) (c container, running bool, err error) {
-	c.id = cg.id
-	at, err := g.memory.open(cg.path)
+// measure reads a container's figures, and its processes where c has none;
+// running is false where it has ended.
+func (g *cgroups) measure(r *reader, path string, c container, keep, limits bool) (now container, running bool, err error) {
+	at, err := g.memory.open(path)
 	if gone(err) {
 		return c, false, nil
 	}
@@ -219,12 +190,31 @@ func (g *cgroups) measure(r *reader, cg cgroup, keep bool) (c container, running
 		return c, false, err
 	}
 	defer at.close()
+	if c.count == 0 {
+		if err := g.processes(r, at, &c, keep); c.count == 0 || err != nil {
+			return c, false, err
+		}
+	}
+	err = g.usage(r, at, path, &c)
+	if err == nil && limits {
+		err = g.limits(r, at, path, &c)
+	}
+	if gone(err) { // with the container, or is it the file that is missing?
+		if pids, _ := pidsOf(r, at); len(pids) == 0 {
+			return c, false, nil
+		}
+	}
+	return c, err == nil, err
+}
+
+// processes reads those of a container that live.
+func (g *cgroups) processes(r *reader, at dir, c *container, keep bool) error {
 	pids, err := pidsOf(r, at)
 	if gone(err) {
-		return c, false, nil
+		return nil
 	}
 	if err != nil {
-		return c, false, err
+		return err
 	}
 	var unseen []int
 	for _, pid := range pids {
@@ -233,7 +223,7 @@ func (g *cgroups) measure(r *reader, cg cgroup, keep bool) (c container, running
 		case gone(err):
 			unseen = append(unseen, pid)
 		case err != nil:
-			return c, false, err
+			return err
 		case live:
 			c.add(p, keep)
 		}
@@ -241,16 +231,7 @@ func (g *cgroups) measure(r *reader, cg cgroup, keep bool) (c container, running
 	if c.count == 0 && len(unseen) > 0 {
 		c.addHidden(r, unseen, at)
 	}
-	if c.count == 0 {
-		return c, false, nil
-	}
-	c.memoryKB, c.cpuNS, c.atNS, err = g.usage(r, at, cg.path)
-	if gone(err) { // with the container, or is it the file that is missing?
-		if pids, _ := pidsOf(r, at); len(pids) == 0 {
-			return c, false, nil
-		}
-	}
-	return c, err == nil, err
+	return nil
 }
 
 // pidsOf lists the processes of a container's cgroup, in order, each once.
@@ -306,20 +287,91 @@ func (c *container) addHidden(r *reader, unseen []int, at dir) {
 // usage reads the memory and CPU time of the cgroup at path, whose directory in
 // the memory hierarchy is at, and when that was. Memory is counted as Docker's
 // client counts it: less the file cache that is not in use.
-func (g *cgroups) usage(r *reader, at dir, path string) (memoryKB, cpuNS uint64, atNS int64, err error) {
+func (g *cgroups) usage(r *reader, at dir, path string, c *container) error {
 	usage, err := value(r, at, g.usageFile, "")
 	if err != nil {
-		return 0, 0, 0, err
+		return err
 	}
 	inactive, err := value(r, at, "memory.stat", g.inactiveKey)
 	if err != nil {
-		return 0, 0, 0, err
+		return err
 	}
 	if inactive < usage {
 		usage -= inactive
 	}
 	cpu, err := value(r, g.cpu, path+g.cpuFile, g.cpuKey)
-	return usage >> 10, cpu * g.cpuUnitNS, boottime(), err
+	if gone(err) {
+		if own, ok := g.pathIn("cpuacct", r, c); ok {
+			cpu, err = value(r, g.cpu, own+g.cpuFile, g.cpuKey)
+		}
+	}
+	c.memoryKB, c.cpuNS, c.atNS = usage>>10, cpu*g.cpuUnitNS, boottime()
+	return err
+}
+
+// limits reads the cgroup's own. Without the controller it has no file of it,
+// and no limit; "max" and -1 are none either.
+func (g *cgroups) limits(r *reader, at dir, path string, c *container) error {
+	memory, err := words(r, at, g.limitFile)
+	if err != nil {
+		return err
+	}
+	if bytes, ok := wholeNumber(memory, 0); ok && bytes < 1<<62 {
+		c.memoryLimit = new(bytes >> 10)
+	}
+	quota, err := words(r, g.quota, path+g.quotaFile)
+	if quota == nil && err == nil {
+		if own, ok := g.pathIn("cpu", r, c); ok {
+			path = own
+			quota, err = words(r, g.quota, path+g.quotaFile)
+		}
+	}
+	if _, ok := wholeNumber(quota, 0); ok && err == nil && g.source == record.SourceCgroup1 {
+		var period []string
+		period, err = words(r, g.quota, path+"/cpu.cfs_period_us")
+		quota = append(quota, period...)
+	}
+	if time, ok := wholeNumber(quota, 0); ok {
+		if period, ok := wholeNumber(quota, 1); ok && period > 0 {
+			c.cpuLimit = new(percent(time, period))
+		}
+	}
+	return err
+}
+
+// pathIn is where in a hierarchy of v1 the container's first process is: with a
+// relative --cgroup-parent a container has another path in each.
+func (g *cgroups) pathIn(controller string, r *reader, c *container) (path string, ok bool) {
+	text, err := r.read(g.proc.dir, strconv.Itoa(c.first.pid)+"/cgroup", noLimit)
+	if err != nil {
+		return "", false
+	}
+	for line := range strings.Lines(string(text)) {
+		_, line, _ = strings.Cut(line, ":")
+		controllers, path, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ":")
+		if slices.Contains(strings.Split(controllers, ","), controller) {
+			path, id := containerIn(strings.TrimPrefix(path, "/"))
+			return path, id == c.id
+		}
+	}
+	return "", false
+}
+
+// words reads a small file, nil where there is none.
+func words(r *reader, at dir, name string) ([]string, error) {
+	text, err := r.read(at, name, noLimit)
+	if errors.Is(err, unix.ENOENT) {
+		return nil, nil
+	}
+	return strings.Fields(string(text)), err
+}
+
+func wholeNumber(words []string, i int) (n uint64, ok bool) {
+	if i >= len(words) {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(words[i], 10, 64)
+	return n, err == nil
 }
 
 // value reads the number on the line of the file that begins with key.

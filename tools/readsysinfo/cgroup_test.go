@@ -40,11 +40,11 @@ func TestLayouts(t *testing.T) {
 			tr.mount("cgroup", "memory", "odd place/memory")
 			tr.v1("odd place/memory", "cpu,cpuacct", "/system.slice/docker-"+idA+".scope", 10)
 		}},
-		{"others' containers and near misses", "cgroup2", func(tr tree) {
+		{"near misses", "cgroup2", func(tr tree) {
 			tr.cgroup2()
 			tr.v2("/docker/"+idA, 10)
-			tr.v2("/machine.slice/libpod-"+idB+".scope", 20)
-			tr.v2("/system.slice/cri-containerd-"+idB+".scope", 20)
+			tr.v2("/machine.slice/libpod-conmon-"+idB+".scope", 20)
+			tr.v2("/system.slice/cri-containerd-"+idB, 20)
 			tr.v2("/docker/"+idB[1:], 20)
 			tr.v2("/docker/"+strings.ToUpper(idB), 20)
 			tr.v2("/docker/docker-"+idB, 20)
@@ -106,7 +106,7 @@ func TestLayouts(t *testing.T) {
 			if s.err != nil || s.stderr != "" {
 				t.Fatalf("%v: %s", s.err, s.stderr)
 			}
-			if h := s.host; h.Source != test.source || h.CPUs != 3 || h.TotalMemoryKB != 1000000 || h.UsedMemoryKB != 700000 ||
+			if h := s.host; h.Source != test.source || h.BootID != "this-boot" || h.CPUs != 3 || h.TotalMemoryKB != 1000000 || h.UsedMemoryKB != 700000 ||
 				h.FreeMemoryKB != 300000 || h.AvailableMemoryKB != 600000 || h.IntervalMS == nil || *h.IntervalMS < 10_000 {
 				t.Errorf("host: %s", s.stdout)
 			}
@@ -115,7 +115,7 @@ func TestLayouts(t *testing.T) {
 			}
 			c := s.containers[0]
 			pageKB := uint64(os.Getpagesize() / 1024)
-			if c.ID != idA || c.PID != 10 || c.Process != "web" || c.Cmdline != "/web --port 80" || c.Processes != 1 ||
+			if c.ID != idA || c.Engine != "docker" || c.PID != 10 || c.Process != "web" || text(c.Cmdline) != "/web --port 80" || c.CmdlineTruncated || c.Processes != 1 ||
 				c.MemoryKB != 6000 || c.RSSKB != 100*pageKB || c.VSZKB != 2000 || c.MemoryPercent != 0.6 ||
 				c.CPUNS != 3e9 || !near(c.CPUPercent, c.IntervalMS, 20) {
 				t.Errorf("got %s", s.stdout)
@@ -192,7 +192,7 @@ func TestContainerOfManyProcesses(t *testing.T) {
 	}
 	var names []string
 	for _, p := range s.processes {
-		if p.ID != idA || p.CPUNS != 15e8 || p.RSSKB != 100*pageKB || p.MemoryPercent != 0.04*float64(pageKB)/4 {
+		if p.ID != idA || p.CPUNS == nil || *p.CPUNS != 15e8 || p.RSSKB != 100*pageKB || p.MemoryPercent != 0.04*float64(pageKB)/4 {
 			t.Errorf("process %+v", p)
 		}
 		names = append(names, p.Name)
@@ -349,7 +349,7 @@ func TestProcessThatEnds(t *testing.T) {
 	}
 	defer proc.close()
 	g := &cgroups{proc: procfs{proc}, memory: dir{at.fd, at.path}}
-	if c, running, err := g.measure(&r, cgroup{idA, "."}, false); running || c.hidden || err != nil {
+	if c, running, err := g.measure(&r, ".", container{id: idA}, false, false); running || c.hidden || err != nil {
 		t.Errorf("got %+v, %v, %v", c, running, err)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"winnow/tools/internal/jsonscan"
@@ -29,7 +30,8 @@ type document struct {
 
 type documentContainer struct {
 	container
-	memoryKnown, cpuKnown bool // else they are in the cgroup files
+	memoryKnown, cpuKnown bool   // else they are in the cgroup files
+	cgroupID              uint64 // the inode of its cgroup's directory; 0 where it does not tell
 }
 
 // readBounded reads a file of at most limit bytes; it need not have an end.
@@ -93,29 +95,27 @@ func parseDocument(text []byte, keep bool) (*document, error) {
 	case listed && len(bytes.Trim(text[p.At:], " \t\r\n\x00")) > 0:
 		return nil, errors.New("goes on after its end")
 	case listed:
-		return d, d.setContainers(containers)
+		d.setContainers(containers)
+		return d, nil
 	case shims == nil: // some of those modules leave rubbish after the end
 		return nil, errors.New("has neither a list of containers nor one of processes")
 	}
 	d.shims = true
 	d.memory.available = max(d.memory.available, d.memory.free)
-	return d, d.setContainers(shims)
+	d.setContainers(shims)
+	return d, nil
 }
 
-// setContainers puts the containers in the order of their ids.
-func (d *document) setContainers(containers []documentContainer) error {
+// setContainers puts the containers in the order of their ids. Where it does
+// not tell when one was measured, that was at its beginning.
+func (d *document) setContainers(containers []documentContainer) {
 	slices.SortFunc(containers, func(a, b documentContainer) int { return strings.Compare(a.id, b.id) })
 	for i := range containers {
-		c := &containers[i]
-		if i > 0 && c.id == containers[i-1].id {
-			return fmt.Errorf("container %s: is there twice", c.id)
-		}
-		if !d.shims {
+		if c := &containers[i]; !d.shims && c.atNS == 0 {
 			c.atNS = d.boottimeNS
 		}
 	}
 	d.containers = containers
-	return nil
 }
 
 // containers reads the module's.
@@ -124,15 +124,28 @@ func (p *parser) containers() []documentContainer {
 	p.items('[', ']', func() {
 		list = append(list, documentContainer{})
 		c := &list[len(list)-1]
+		c.engine = record.EngineDocker // the only one that the module knew before it told
 		var count, rssKB, vszKB uint64
 		p.object(func(name []byte) {
 			switch string(name) {
 			case "id":
 				c.id = p.text()
+			case "engine":
+				c.engine = cut(p.text(), 32)
+			case "cgroup_id":
+				c.cgroupID = p.number()
+			case "at_ns":
+				c.atNS = int64(p.number())
 			case "memory_kb":
 				c.memoryKB, c.memoryKnown = p.numberOrNull()
+			case "memory_limit_kb":
+				if limit, ok := p.numberOrNull(); ok {
+					c.memoryLimit = &limit
+				}
 			case "cpu_ns":
 				c.cpuNS, c.cpuKnown = p.numberOrNull()
+			case "cpu_limit_percent":
+				c.cpuLimit = p.percentOrNull()
 			case "process_count":
 				count = p.number()
 			case "rss_kb":
@@ -160,8 +173,12 @@ func (p *parser) shims() []documentContainer {
 	index := make(map[string]int)
 	p.items('[', ']', func() {
 		one := p.process()
-		_, rest, _ := strings.Cut(one.cmdline, " -id ")
+		namespace, rest, _ := strings.Cut(one.cmdline.text, " -id ")
 		id, _, _ := strings.Cut(rest, " ")
+		engine := record.EngineContainerd
+		if strings.HasSuffix(namespace, " -namespace moby") {
+			engine = record.EngineDocker
+		}
 		if !record.IsID(id) {
 			return
 		}
@@ -169,7 +186,7 @@ func (p *parser) shims() []documentContainer {
 		if !ok {
 			i = len(list)
 			index[id] = i
-			list = append(list, documentContainer{container: container{id: id}})
+			list = append(list, documentContainer{container: container{id: id, engine: engine}})
 		}
 		c := &list[i]
 		c.add(one, p.keep)
@@ -181,6 +198,7 @@ func (p *parser) shims() []documentContainer {
 
 // process reads a process of either kind of document.
 func (p *parser) process() (one process) {
+	known, truncated := true, false
 	p.object(func(name []byte) {
 		switch string(name) {
 		case "pid":
@@ -190,11 +208,15 @@ func (p *parser) process() (one process) {
 		case "state":
 			one.state = cut(p.text(), 1)
 		case "cmdline", "Cmdline":
-			one.cmdline = strings.TrimRight(cut(p.text(), maxCmdline), " ")
+			if text, ok := p.textOrNull(); ok {
+				one.cmdline = shorten(strings.TrimRight(text, " "))
+			}
+		case "cmdline_truncated":
+			truncated = p.flag()
 		case "start_ns":
 			one.startNS = p.number()
 		case "cpu_ns", "Cpu_Utilizado":
-			one.cpuNS = p.number()
+			one.cpuNS, known = p.numberOrNull()
 		case "vsz_kb":
 			one.vszKB = p.number()
 		case "rss_kb":
@@ -203,63 +225,112 @@ func (p *parser) process() (one process) {
 			p.skip()
 		}
 	})
+	one.cpuUnknown = !known
+	one.cmdline.truncated = one.cmdline.truncated || truncated
 	return one
 }
 
-// complete takes from the cgroup files what the document leaves to them, and
-// all that it measured of shims. Left out are containers that are not there any
-// more; but a shim's figures stay, without a rate.
-func (d *document) complete(proc procfs) ([]container, error) {
-	done := make([]container, 0, len(d.containers))
+// complete gives the sample the containers, and takes from the cgroup files what
+// the document leaves to them, and all that it measured of shims. Left out are
+// containers that are not there any more; but a shim's figures stay, without a
+// rate.
+func (d *document) complete(proc procfs, now *sample) error {
 	var files *cgroups
-	var paths map[string]string
+	var found map[string][]cgroup
+	look := sync.OnceValue(func() (err error) {
+		files, found, err = cgroupsByID(proc)
+		return err
+	})
+	defer func() { files.close() }()
 	var r reader
 	deadline := time.Now().Add(patience)
-	for _, c := range d.containers {
-		if c.memoryKnown && c.cpuKnown {
-			done = append(done, c.container)
+	for same := range sameID(d.containers, func(c *documentContainer) string { return c.id }) {
+		c := &same[0]
+		if len(same) == 1 && c.memoryKnown && c.cpuKnown {
+			now.containers = append(now.containers, c.container)
 			continue
 		}
-		if paths == nil {
-			var err error
-			files, paths, err = cgroupsByID(proc)
-			if err != nil && !d.shims {
-				return nil, err
-			}
-			defer files.close()
+		if err := look(); err != nil && !d.shims && len(same) == 1 {
+			return err
 		}
-		now, running := container{}, false
-		if path, ok := paths[c.id]; ok {
+		c, at, double := files.pick(same, found[c.id])
+		if double != "" {
+			now.doubles = append(now.doubles, double)
+		}
+		if c == nil {
+			continue
+		}
+		var measured container
+		running := c.memoryKnown && c.cpuKnown
+		if !running && at != nil {
 			var err error
-			if now, running, err = files.measureBy(deadline, &r, cgroup{c.id, path}, false); err != nil {
-				return nil, fmt.Errorf("container %s: %w", c.id, err)
+			if measured, running, err = files.measureBy(deadline, &r, at.path, c.container, false, true); err != nil {
+				now.failed = append(now.failed, fmt.Errorf("container %s: %w", c.id, err))
+				continue
 			}
 		}
 		if running && !c.memoryKnown {
-			c.memoryKB = now.memoryKB
+			c.memoryKB = measured.memoryKB
 		}
 		if running && !c.cpuKnown {
-			c.cpuNS, c.atNS = now.cpuNS, now.atNS
+			c.cpuNS, c.atNS, c.cpuLimit = measured.cpuNS, measured.atNS, measured.cpuLimit
+		}
+		if running && d.shims {
+			c.memoryLimit = measured.memoryLimit
 		}
 		if running || d.shims {
-			done = append(done, c.container)
+			now.containers = append(now.containers, c.container)
 		}
 	}
-	return done, nil
+	return nil
+}
+
+// pick is which of a document's containers with one id counts, and its cgroup
+// among those with the id. A document tells the cgroups by their inodes; nil is
+// returned where that does not help.
+func (g *cgroups) pick(same []documentContainer, among []cgroup) (c *documentContainer, at *cgroup, double string) {
+	c = &same[0]
+	if len(same) == 1 && len(among) == 0 {
+		return c, nil, ""
+	}
+	if len(same) == 1 && len(among) == 1 {
+		return c, &among[0], ""
+	}
+	told := make(map[uint64]*documentContainer)
+	for i := range same {
+		told[same[i].cgroupID] = &same[i]
+	}
+	delete(told, 0)
+	met := 0
+	for i := range among {
+		if told[g.stat(&among[i]).Ino] != nil {
+			met++
+		}
+	}
+	if (len(same) > 1 || c.cgroupID != 0) && met < len(same) {
+		return nil, nil, fmt.Sprintf("container %s is left out: nothing tells which of %d is the one", c.id, len(same))
+	}
+	if at, double = g.own(among); at == nil {
+		return nil, nil, double
+	}
+	if met > 0 {
+		c = told[g.stat(at).Ino] // nil where the engine's own has ended
+	}
+	return c, at, double
 }
 
 // cgroupsByID finds the paths of the containers' cgroups; the map is never nil.
-func cgroupsByID(proc procfs) (*cgroups, map[string]string, error) {
-	paths := make(map[string]string)
+func cgroupsByID(proc procfs) (*cgroups, map[string][]cgroup, error) {
+	all := make(map[string][]cgroup)
 	files, err := findCgroups(proc)
 	if err != nil {
-		return nil, paths, err
+		return nil, all, err
 	}
 	found, err := files.find()
 	for _, cg := range found {
-		paths[cg.id] = cg.path
+		all[cg.id] = append(all[cg.id], cg)
 	}
-	return files, paths, err
+	return files, all, err
 }
 
 func cut(s string, limit int) string { return s[:min(len(s), limit)] }

@@ -19,7 +19,8 @@ for each running container and, with --processes, those of type process that
 belong to it, and last one of type end, which counts those before it.
 
 --source is where the containers are read:
-  auto    module where its file is there and can be read, else cgroup
+  auto    module where its file is there and can be read, else cgroup; and
+          where the file is not as it should be, saying so
   module  /proc/sysinfo_winnow, the file of winnow's kernel module
   cgroup  the cgroup files, of version 1 or 2, and /proc
   PATH    a file with a document as the module prints it, or one as the
@@ -44,6 +45,11 @@ const defaultSpan = 5 * time.Second
 func main() { cli.Main("readsysinfo", run) }
 
 func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writer) error {
+	return runWithin(ctx, cmdlineBudget, args, stdout, stderr)
+}
+
+// runWithin is run with another time for the command lines.
+func runWithin(ctx context.Context, budget time.Duration, args []string, stdout, stderr io.Writer) error {
 	t := cli.New("readsysinfo", "[--source auto|module|cgroup|PATH] [--state FILE] [--span 5s] [--processes] [--while FILE]", summary, stderr)
 	from := t.String("source", "auto", "where to read: auto, module, cgroup or a file's PATH")
 	statePath := t.String("state", "", "file that keeps the counters for the next run's rates")
@@ -74,7 +80,8 @@ func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writ
 	if err != nil {
 		return err
 	}
-	defer src.cgroups.close()
+	defer src.close()
+	src.cmdlines = budget
 	host, err := os.Hostname()
 	if err != nil {
 		return err
@@ -86,7 +93,7 @@ func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writ
 	if err := while.Check(); err != nil {
 		return err
 	}
-	p := printer{src.proc, host, *processes, src.document == ""}
+	p := printer{src.proc, host, src.bootID, *processes}
 	if err := p.print(stdout, now, newBases(before, now.atNS, src.span)); err != nil {
 		return err
 	}

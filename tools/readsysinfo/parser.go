@@ -60,14 +60,50 @@ func (p *parser) number() uint64 {
 }
 
 func (p *parser) numberOrNull() (n uint64, known bool) {
-	if p.At < len(p.Text) && p.Text[p.At] == 'n' {
-		p.skip()
+	if p.null() {
 		return 0, false
 	}
 	return p.number(), true
 }
 
+// percentOrNull reads a number that may have decimals.
+func (p *parser) percentOrNull() *float64 {
+	if p.null() {
+		return nil
+	}
+	x, err := strconv.ParseFloat(string(p.skip()), 64)
+	if err != nil || x < 0 {
+		p.fail("not a number from 0 up")
+	}
+	return &x
+}
+
+// flag reads true or false.
+func (p *parser) flag() bool {
+	value := string(p.skip())
+	if value != "true" && value != "false" {
+		p.fail("not true or false")
+	}
+	return value == "true"
+}
+
+// null reads a null, if that is next.
+func (p *parser) null() bool {
+	is := p.At < len(p.Text) && p.Text[p.At] == 'n'
+	if is {
+		p.skip()
+	}
+	return is
+}
+
 func (p *parser) text() string { return string(p.string()) }
+
+func (p *parser) textOrNull() (text string, known bool) {
+	if p.null() {
+		return "", false
+	}
+	return p.text(), true
+}
 
 // string reads a string.
 func (p *parser) string() []byte {

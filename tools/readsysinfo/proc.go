@@ -13,15 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const (
-	// maxCmdline is how much of a command line is shown, in bytes: every
-	// argument list that is not made to be a nuisance, and escaped it still
-	// fits a record.
-	maxCmdline = 256 << 10
-
-	// nsPerTick is USER_HZ, which is 100 on all that Go runs on.
-	nsPerTick = 1e9 / 100
-)
+// nsPerTick is USER_HZ, which is 100 on all that Go runs on.
+const nsPerTick = 1e9 / 100
 
 // dir is an open directory. Names are looked up from it, which spares the
 // kernel the way there: a third of the work of reading a small file.
@@ -79,7 +72,7 @@ func (r *reader) read(in dir, name string, limit int) ([]byte, error) {
 		if n == len(r.buf) {
 			r.buf = append(r.buf, make([]byte, n)...)
 		}
-		got, err := unix.Read(fd, r.buf[n:])
+		got, err := unix.Read(fd, r.buf[n:min(len(r.buf), limit)])
 		if err != nil {
 			return nil, &fs.PathError{Op: "read", Path: filepath.Join(in.path, name), Err: err}
 		}
@@ -104,8 +97,9 @@ func gone(err error) bool {
 type process struct {
 	pid            int
 	name, state    string
-	cmdline        string // only of a document; else it is read when it is printed
+	cmdline        cmdline
 	startNS, cpuNS uint64
+	cpuUnknown     bool
 	vszKB, rssKB   uint64
 }
 
@@ -163,22 +157,6 @@ func parseStat(text []byte) (p process, live bool, err error) {
 	// other threads work on.
 	dead := (p.state == "Z" || p.state == "X" || p.state == "x") && numbers[threads] <= 1
 	return p, !dead, nil
-}
-
-// cmdline is the process's arguments joined by spaces, "" where it has none or
-// has ended.
-func (p procfs) cmdline(r *reader, pid int) string {
-	text, err := r.read(p.dir, strconv.Itoa(pid)+"/cmdline", maxCmdline)
-	if err != nil {
-		return ""
-	}
-	text = bytes.TrimRight(text, "\x00")
-	for i, c := range text {
-		if c == 0 {
-			text[i] = ' '
-		}
-	}
-	return string(text)
 }
 
 // memory is the host's, in kB.

@@ -182,7 +182,8 @@ func TestHostileCommandLines(t *testing.T) {
 		{"beyond ASCII", "é世界🐳", "é世界🐳 600"},
 		{"not UTF-8", "a\x80\xffz", "a\ufffd\ufffdz 600"},
 		{"every byte", every.String(), strings.ToValidUTF8(every.String()[:127], "") + strings.Repeat("\ufffd", 128) + " 600"},
-		{"100 kB", strings.Repeat("x\"\n\xfe", 25_000), strings.Repeat("x\"\n\ufffd", 25_000) + " 600"},
+		{"100 kB", strings.Repeat("x\"\n\xfe", 25_000), strings.Repeat("x\"\n\ufffd", 1024)},
+		{"cut within a character", "x" + strings.Repeat("é", 25_000), "x" + strings.Repeat("é", 2047) + "\ufffd"},
 		{"a JSON line", "\"}\n{\"type\":\"container\"}", "\"}\n{\"type\":\"container\"} 600"},
 	}
 	hostile := filepath.Join(t.TempDir(), ") R 1 (\n\"\xff")
@@ -206,8 +207,8 @@ func TestHostileCommandLines(t *testing.T) {
 			t.Errorf("%s: not there", test.name)
 			continue
 		}
-		if c.Cmdline != test.want || c.Process != ") R 1 (\n\"\ufffd" || c.RSSKB == 0 {
-			t.Errorf("%s: process %q, arguments %.200q, want %.200q", test.name, c.Process, c.Cmdline, test.want)
+		if text(c.Cmdline) != test.want || c.CmdlineTruncated != (len(test.argv0) > 4096) || c.Process != ") R 1 (\n\"\ufffd" || c.RSSKB == 0 {
+			t.Errorf("%s: process %q, arguments %.200q, want %.200q", test.name, c.Process, text(c.Cmdline), test.want)
 		}
 	}
 	own := slices.DeleteFunc(s.processes, func(p record.Process) bool { return find(s, p.ID) == nil || !isTestID(p.ID) })
@@ -277,7 +278,7 @@ func TestChildCgroups(t *testing.T) {
 	if c == nil || find(s, testID(2)) != nil {
 		t.Fatalf("%v: %s%s", s.err, s.stderr, s.stdout)
 	}
-	if c.Cmdline != "outer 600" || c.Processes != 3 || burnt < 50e6 || c.CPUNS < burnt {
+	if text(c.Cmdline) != "outer 600" || c.Processes != 3 || burnt < 50e6 || c.CPUNS < burnt {
 		t.Errorf("burnt %d ns, got %+v", burnt, c)
 	}
 }

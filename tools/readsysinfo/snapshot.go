@@ -11,12 +11,14 @@ import (
 
 // container is what was measured of one.
 type container struct {
-	id           string
+	id, engine   string
 	first        process // the one that has run longest; pid 0 where none is known
 	count        int
 	rssKB, vszKB uint64 // summed over its processes
 	memoryKB     uint64
+	memoryLimit  *uint64 // in kB
 	cpuNS        uint64
+	cpuLimit     *float64  // in percent of a core
 	atNS         int64     // when cpuNS was read, as boottime; 0 where that is not known
 	processes    []process // where they were asked for
 	hidden       bool      // procfs does not show its processes
@@ -42,15 +44,15 @@ type sample struct {
 	atNS       int64 // the same as boottime; 0 where a document does not tell it
 	memory     memory
 	containers []container
-	failed     []error // why containers are left out that do run
+	failed     []error  // why containers are left out that do run
+	doubles    []string // which cgroups do not count, since others have the same id
 }
 
 // printer writes the records of a sample.
 type printer struct {
-	proc      procfs
-	host      string
-	processes bool
-	live      bool // command lines are in procfs, not in the sample
+	proc         procfs
+	host, bootID string
+	processes    bool
 }
 
 // print writes the sample's lines, and one that ends them. Rates are taken
@@ -70,10 +72,9 @@ func (p printer) print(out io.Writer, s *sample, before bases) error {
 		return err
 	}
 	w.Write(line)
-	var r reader
 	lines := 1
 	for i := range s.containers {
-		n, err := p.printContainer(w, &r, head, s.memory.total, &s.containers[i], before)
+		n, err := p.printContainer(w, head, s.memory.total, &s.containers[i], before)
 		if err != nil {
 			return err
 		}
@@ -94,7 +95,7 @@ func (p printer) hostRecord(head record.Header, s *sample, before bases) (*recor
 		return nil, err
 	}
 	return &record.Host{
-		Header: head, Source: s.source, Containers: len(s.containers), CPUs: cpus, IntervalMS: before.interval(s.atNS),
+		Header: head, Source: s.source, BootID: p.bootID, Containers: len(s.containers), CPUs: cpus, IntervalMS: before.interval(s.atNS),
 		TotalMemoryKB: s.memory.total, FreeMemoryKB: s.memory.free,
 		UsedMemoryKB: s.memory.total - s.memory.free, AvailableMemoryKB: s.memory.available,
 		CPUPressurePercent:    p.proc.pressure(&r, "cpu"),
@@ -103,22 +104,17 @@ func (p printer) hostRecord(head record.Header, s *sample, before bases) (*recor
 	}, nil
 }
 
-// printContainer writes a container's lines, and tells how many they are. It
-// reads the command lines only now: held for all containers, long ones would
-// take memory without a bound.
-func (p printer) printContainer(w *bufio.Writer, r *reader, head record.Header, total uint64, c *container, before bases) (lines int, err error) {
-	cmdline := func(process *process) string {
-		if p.live && !c.hidden && process.pid != 0 {
-			return p.proc.cmdline(r, process.pid)
-		}
-		return process.cmdline
-	}
+// printContainer writes a container's lines, and tells how many they are.
+func (p printer) printContainer(w *bufio.Writer, head record.Header, total uint64, c *container, before bases) (lines int, err error) {
 	head.Type = record.TypeContainer
 	one := record.Container{
-		Header: head, ID: c.id,
-		PID: c.first.pid, Process: c.first.name, Cmdline: cmdline(&c.first), Processes: c.count,
-		MemoryKB: c.memoryKB, RSSKB: c.rssKB, VSZKB: c.vszKB, MemoryPercent: percent(c.memoryKB, total),
-		CPUNS: c.cpuNS,
+		Header: head, ID: c.id, Engine: c.engine,
+		PID: c.first.pid, Process: c.first.name, Cmdline: c.first.cmdline.pointer(), CmdlineTruncated: c.first.cmdline.truncated, Processes: c.count,
+		MemoryKB: c.memoryKB, MemoryLimitKB: c.memoryLimit, RSSKB: c.rssKB, VSZKB: c.vszKB, MemoryPercent: percent(c.memoryKB, total),
+		CPUNS: c.cpuNS, CPULimitPercent: c.cpuLimit,
+	}
+	if c.atNS != 0 {
+		one.AtNS = &c.atNS
 	}
 	one.CPUPercent, one.IntervalMS = before.ofContainer(c)
 	if _, err := w.Write(one.Append(w.AvailableBuffer())); err != nil || !p.processes {
@@ -128,9 +124,13 @@ func (p printer) printContainer(w *bufio.Writer, r *reader, head record.Header, 
 	for i := range c.processes {
 		of := &c.processes[i]
 		one := record.Process{
-			Header: head, ID: c.id, PID: of.pid, Name: of.name, State: of.state, Cmdline: cmdline(of),
+			Header: head, ID: c.id, PID: of.pid, Name: of.name, State: of.state,
+			Cmdline: of.cmdline.pointer(), CmdlineTruncated: of.cmdline.truncated,
 			VSZKB: of.vszKB, RSSKB: of.rssKB, MemoryPercent: percent(of.rssKB, total),
-			CPUNS: of.cpuNS, CPUPercent: before.ofProcess(c, of),
+			CPUPercent: before.ofProcess(c, of),
+		}
+		if !of.cpuUnknown {
+			one.CPUNS = &of.cpuNS
 		}
 		if _, err := w.Write(one.Append(w.AvailableBuffer())); err != nil {
 			return 0, err

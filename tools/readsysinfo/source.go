@@ -5,10 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"winnow/tools/internal/cli"
 	"winnow/tools/internal/record"
@@ -22,9 +23,12 @@ type source struct {
 	span      time.Duration // of the rates, at least
 	tool      *cli.Tool
 
+	cmdlines time.Duration // to wait for them
+
 	cgroups  *cgroups // nil for a document
 	document string   // its path
 	module   bool     // the document is the module's, made anew at each read
+	auto     bool     // the cgroup files serve where that is not to be had
 }
 
 // open finds the source that was asked for.
@@ -40,21 +44,30 @@ func open(from string, proc procfs, processes bool, span time.Duration, t *cli.T
 		src.document, src.module = modulePath, true
 		return src, nil
 	case "auto":
-		f, err := os.Open(modulePath)
-		if err == nil {
-			src.document, src.module = modulePath, true
-			return src, f.Close()
+		src.document, src.module, src.auto = modulePath, true, true
+		if err := unix.Access(modulePath, unix.R_OK); err != nil { // opening it takes a snapshot
+			return src, src.fallBack(&fs.PathError{Op: "open", Path: modulePath, Err: err})
 		}
-		if !errors.Is(err, fs.ErrNotExist) {
-			t.Warn("reading the cgroup files instead of the module's: %v", err)
-		}
+		return src, nil
 	case "cgroup":
+		src.cgroups, err = findCgroups(proc)
+		return src, err
 	default:
 		src.document = from
 		return src, nil
 	}
-	src.cgroups, err = findCgroups(proc)
-	return src, err
+}
+
+func (s *source) close() { s.cgroups.close() }
+
+// fallBack makes the cgroup files the source, from now on.
+func (s *source) fallBack(why error) (err error) {
+	if !errors.Is(why, fs.ErrNotExist) {
+		s.tool.Warn("reading the cgroup files instead of the module's: %v", why)
+	}
+	s.document, s.module, s.auto = "", false, false
+	s.cgroups, err = findCgroups(s.proc)
+	return err
 }
 
 // key names the source in a state.
@@ -69,18 +82,29 @@ func (s *source) key() string {
 	}
 }
 
-// take takes one sample.
-func (s *source) take() (now *sample, err error) {
+// take takes one sample: whole, or what rates are taken from.
+func (s *source) take(whole bool) (now *sample, err error) {
 	now = &sample{time: time.Now(), atNS: boottime()}
 	if s.document != "" {
-		return now, s.readDocument(now)
+		if err = s.readDocument(now); err == nil || !s.auto {
+			return now, err
+		}
+		if err = s.fallBack(err); err != nil {
+			return nil, err
+		}
+		return s.take(whole)
 	}
 	now.source = s.cgroups.source
 	if now.memory, err = s.proc.memory(&reader{}); err != nil {
 		return nil, err
 	}
-	now.containers, now.failed, err = s.cgroups.take(s.processes)
-	return now, err
+	if err := s.cgroups.take(now, s.processes, whole); err != nil {
+		return nil, err
+	}
+	if whole {
+		s.proc.readCmdlines(now.containers, s.cmdlines)
+	}
+	return now, nil
 }
 
 func (s *source) readDocument(now *sample) error {
@@ -103,8 +127,7 @@ func (s *source) readDocument(now *sample) error {
 		now.atNS = d.boottimeNS
 	}
 	now.memory = d.memory
-	now.containers, err = d.complete(s.proc)
-	return err
+	return d.complete(s.proc, now)
 }
 
 // sample takes the sample to print. before are those that its rates are taken
@@ -117,28 +140,40 @@ func (s *source) sample(ctx context.Context, statePath string) (now *sample, bef
 			s.tool.Warn("passing over the state: %v", err)
 		}
 	}
-	if s.document == "" || s.module {
-		if kept, err = s.base(ctx, kept); err != nil {
+	for {
+		base := kept
+		if s.document == "" || s.module {
+			if base, err = s.base(ctx, kept); err != nil {
+				return nil, nil, err
+			}
+		}
+		asked := s.key()
+		if now, err = s.take(true); err != nil {
 			return nil, nil, err
 		}
+		if s.key() == asked {
+			s.warn(now)
+			return now, base.usable(s.bootID, asked, now.atNS, s.span), nil
+		} // else it fell back, and no rate can be taken from what the module counted
 	}
-	if now, err = s.take(); err != nil {
-		return nil, nil, err
-	}
-	s.warnOfHidden(now)
-	return now, kept.usable(s.bootID, s.key(), now.atNS, s.span), nil
 }
 
 // base makes sure of a sample that is old enough to take rates from, by waiting
 // until the oldest of those kept, or one taken now, is.
 func (s *source) base(ctx context.Context, kept state) (state, error) {
-	samples := kept.usable(s.bootID, s.key(), boottime(), s.span)
+	asked := s.key()
+	samples := kept.usable(s.bootID, asked, boottime(), s.span)
 	if len(samples) == 0 {
-		first, err := s.take()
+		first, err := s.take(false)
 		if err != nil {
 			return state{}, err
 		}
-		samples = []counters{newCounters(first)}
+		if s.key() != asked { // fell back: the state may be of the cgroup files
+			samples = kept.usable(s.bootID, s.key(), boottime(), s.span)
+		}
+		if len(samples) == 0 {
+			samples = []counters{newCounters(first)}
+		}
 	}
 	age := time.Duration(boottime() - samples[0].AtNS)
 	return state{s.bootID, s.key(), samples}, sleep(ctx, s.span-max(age, 0))
@@ -150,7 +185,14 @@ func (s *source) keep(path string, now *sample, before []counters) error {
 	return state{s.bootID, s.key(), samples}.write(path)
 }
 
-func (s *source) warnOfHidden(now *sample) {
+// warn tells what the sample's lines do not.
+func (s *source) warn(now *sample) {
+	for _, double := range now.doubles[:min(len(now.doubles), maxDoubles)] {
+		s.tool.Warn("%s", double)
+	}
+	if more := len(now.doubles) - maxDoubles; more > 0 {
+		s.tool.Warn("%d more ids are those of several cgroups", more)
+	}
 	hidden := 0
 	for i := range now.containers {
 		if now.containers[i].hidden {

@@ -70,8 +70,9 @@ func newCounters(s *sample) counters {
 			if n.Processes == nil {
 				n.Processes = make(map[int]counter)
 			}
-			p := &c.processes[j]
-			n.Processes[p.pid] = c.counterOf(p)
+			if p := &c.processes[j]; !p.cpuUnknown {
+				n.Processes[p.pid] = c.counterOf(p)
+			}
 		}
 	}
 	return n
@@ -276,7 +277,7 @@ func (b bases) ofContainer(c *container) (percent *float64, intervalMS *int64) {
 // ofProcess is the rate of one of a container's processes.
 func (b bases) ofProcess(c *container, p *process) (percent *float64) {
 	for _, s := range b {
-		if before, ok := s.Processes[p.pid]; ok {
+		if before, ok := s.Processes[p.pid]; ok && !p.cpuUnknown {
 			if percent, _ = rate(before, c.counterOf(p)); percent != nil {
 				break
 			}

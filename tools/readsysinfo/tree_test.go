@@ -98,6 +98,14 @@ func lines(pids []int) string {
 	return b.String()
 }
 
+// text is a command line, or "null".
+func text(cmdline *string) string {
+	if cmdline == nil {
+		return "null"
+	}
+	return *cmdline
+}
+
 // process makes one that started at so many ticks, used 150 ticks of CPU time,
 // and has 2000 kB of virtual and 100 pages of resident memory.
 func (tr tree) process(pid int, name, state string, threads, start int, cmdline string) {
@@ -124,13 +132,19 @@ func (tr tree) run(args ...string) snapshot {
 }
 
 // capture runs the tool; its rates are over no more than they must, unless the
-// arguments say otherwise.
+// arguments say otherwise, and command lines are waited for on a busy machine
+// too.
 func capture(t *testing.T, args ...string) snapshot {
+	t.Helper()
+	return captureWithin(t, time.Minute, args...)
+}
+
+func captureWithin(t *testing.T, budget time.Duration, args ...string) snapshot {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	err := run(ctx, append([]string{"--span=100ms"}, args...), strings.NewReader(""), &stdout, &stderr)
+	err := runWithin(ctx, budget, append([]string{"--span=100ms"}, args...), &stdout, &stderr)
 	s := snapshot{stdout: stdout.String(), stderr: stderr.String(), err: err}
 	if stdout.Len() == 0 {
 		return s

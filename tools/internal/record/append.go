@@ -15,22 +15,21 @@ import (
 func (c *Container) Append(line []byte) []byte {
 	l := c.Header.begin(line)
 	l.text("id", c.ID)
+	l.text("engine", c.Engine)
 	l.number("pid", uint64(c.PID))
 	l.text("process", c.Process)
-	l.text("cmdline", c.Cmdline)
+	l.cmdline(c.Cmdline, c.CmdlineTruncated)
 	l.number("processes", uint64(c.Processes))
 	l.number("memory_kb", c.MemoryKB)
+	l.value("memory_limit_kb", c.MemoryLimitKB)
 	l.number("rss_kb", c.RSSKB)
 	l.number("vsz_kb", c.VSZKB)
 	l.percent("memory_percent", &c.MemoryPercent)
 	l.number("cpu_ns", c.CPUNS)
+	l.signed("at_ns", c.AtNS)
 	l.percent("cpu_percent", c.CPUPercent)
-	l.name("interval_ms")
-	if c.IntervalMS != nil {
-		l = strconv.AppendInt(l, *c.IntervalMS, 10)
-	} else {
-		l = append(l, "null"...)
-	}
+	l.signed("interval_ms", c.IntervalMS)
+	l.percent("cpu_limit_percent", c.CPULimitPercent)
 	return append(l, '}', '\n')
 }
 
@@ -41,11 +40,11 @@ func (p *Process) Append(line []byte) []byte {
 	l.number("pid", uint64(p.PID))
 	l.text("name", p.Name)
 	l.text("state", p.State)
-	l.text("cmdline", p.Cmdline)
+	l.cmdline(p.Cmdline, p.CmdlineTruncated)
 	l.number("vsz_kb", p.VSZKB)
 	l.number("rss_kb", p.RSSKB)
 	l.percent("memory_percent", &p.MemoryPercent)
-	l.number("cpu_ns", p.CPUNS)
+	l.value("cpu_ns", p.CPUNS)
 	l.percent("cpu_percent", p.CPUPercent)
 	return append(l, '}', '\n')
 }
@@ -93,6 +92,39 @@ func plain(s string) bool {
 func (l *appender) number(name string, n uint64) {
 	l.name(name)
 	*l = strconv.AppendUint(*l, n, 10)
+}
+
+// value appends a number that may not be known.
+func (l *appender) value(name string, n *uint64) {
+	if n == nil {
+		l.null(name)
+	} else {
+		l.number(name, *n)
+	}
+}
+
+func (l *appender) signed(name string, n *int64) {
+	if n == nil {
+		l.null(name)
+		return
+	}
+	l.name(name)
+	*l = strconv.AppendInt(*l, *n, 10)
+}
+
+func (l *appender) null(name string) {
+	l.name(name)
+	*l = append(*l, "null"...)
+}
+
+func (l *appender) cmdline(text *string, truncated bool) {
+	if text == nil {
+		l.null("cmdline")
+	} else {
+		l.text("cmdline", *text)
+	}
+	l.name("cmdline_truncated")
+	*l = strconv.AppendBool(*l, truncated)
 }
 
 func (l *appender) percent(name string, x *float64) {

@@ -20,13 +20,16 @@ func FuzzAppend(f *testing.F) {
 		head := Header{TypeContainer, time.Unix(0, at).UTC(), b, a}
 		var rate *float64
 		var span *int64
+		var known *uint64
+		var cmdline *string
 		if n%2 == 0 {
-			rate, span = &x, &at
+			rate, span, known, cmdline = &x, &at, &n, new(a+b)
 		}
-		c := Container{Header: head, ID: a, PID: int(n >> 1), Process: b, Cmdline: a + b, Processes: int(n >> 2), MemoryKB: n,
-			RSSKB: n / 3, VSZKB: n / 5, MemoryPercent: x, CPUNS: n / 7, CPUPercent: rate, IntervalMS: span}
-		p := Process{Header: head, ID: b, PID: int(n >> 1), Name: a, State: b, Cmdline: b + a, VSZKB: n,
-			RSSKB: n / 3, MemoryPercent: x, CPUNS: n / 7, CPUPercent: rate}
+		c := Container{Header: head, ID: a, Engine: b, PID: int(n >> 1), Process: b, Cmdline: cmdline, CmdlineTruncated: n%3 == 0, Processes: int(n >> 2),
+			MemoryKB: n, MemoryLimitKB: known, RSSKB: n / 3, VSZKB: n / 5, MemoryPercent: x, CPUNS: n / 7, AtNS: span, CPUPercent: rate,
+			IntervalMS: span, CPULimitPercent: rate}
+		p := Process{Header: head, ID: b, PID: int(n >> 1), Name: a, State: b, Cmdline: cmdline, CmdlineTruncated: n%3 == 0, VSZKB: n,
+			RSSKB: n / 3, MemoryPercent: x, CPUNS: known, CPUPercent: rate}
 		for _, record := range []interface{ Append([]byte) []byte }{&c, &p} {
 			want, err := Marshal(record)
 			if got := record.Append([]byte("before")); err != nil || string(got) != "before"+string(want) {

@@ -48,7 +48,7 @@ func checkMember(m *Member) error {
 		return nil
 	}
 	switch m.Name {
-	case "time", "host", "snapshot", "source", "id", "process", "cmdline", "name", "image", "created", "state",
+	case "time", "host", "snapshot", "source", "boot_id", "id", "engine", "process", "cmdline", "name", "image", "created", "state",
 		"class", "verdict", "reason", "result", "signal", "error":
 		if m.Value.Type != gjson.String {
 			return fmt.Errorf("%q is not a string", m.Name)
@@ -56,9 +56,13 @@ func checkMember(m *Member) error {
 	case "containers", "cpus", "interval_ms", "total_memory_kb", "free_memory_kb", "used_memory_kb",
 		"available_memory_kb", "cpu_pressure_percent", "memory_pressure_percent", "io_pressure_percent",
 		"pid", "processes", "memory_kb", "rss_kb", "vsz_kb", "memory_percent", "cpu_ns", "cpu_percent",
-		"rank", "took_ms", "lines":
+		"memory_limit_kb", "at_ns", "cpu_limit_percent", "rank", "took_ms", "lines":
 		if m.Value.Type != gjson.Number || m.Value.Num < 0 || math.IsInf(m.Value.Num, 0) {
 			return fmt.Errorf("%q is not a number from 0 up", m.Name)
+		}
+	case "cmdline_truncated":
+		if !m.Value.IsBool() {
+			return fmt.Errorf("%q is not true or false", m.Name)
 		}
 	case "labels":
 		return checkLabels(m.Value)

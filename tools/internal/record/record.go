@@ -30,6 +30,14 @@ const (
 	SourceFile    = "file"
 )
 
+// The values of Container.Engine.
+const (
+	EngineDocker     = "docker"
+	EnginePodman     = "podman"
+	EngineContainerd = "containerd"
+	EngineCRIO       = "crio"
+)
+
 // The values of Container.Class.
 const (
 	ClassLow  = "low"
@@ -71,6 +79,7 @@ type Header struct {
 type Host struct {
 	Header
 	Source     string `json:"source"`
+	BootID     string `json:"boot_id"`     // the host's boot, which at_ns counts from
 	Containers int    `json:"containers"`  // how many container lines follow
 	CPUs       int    `json:"cpus"`        // cores online
 	IntervalMS *int64 `json:"interval_ms"` // the span of the rates of all that ran throughout
@@ -91,18 +100,23 @@ type Host struct {
 // fields that a later stage adds are left out until it has.
 type Container struct {
 	Header
-	ID            string   `json:"id"`  // 64 hex digits
-	PID           int      `json:"pid"` // its first process, as the host numbers it
-	Process       string   `json:"process"`
-	Cmdline       string   `json:"cmdline"`
-	Processes     int      `json:"processes"`
-	MemoryKB      uint64   `json:"memory_kb"` // usage less inactive file cache
-	RSSKB         uint64   `json:"rss_kb"`    // summed over its processes, like VSZKB
-	VSZKB         uint64   `json:"vsz_kb"`
-	MemoryPercent float64  `json:"memory_percent"` // memory_kb of the host's total
-	CPUNS         uint64   `json:"cpu_ns"`         // since it started, exited processes included
-	CPUPercent    *float64 `json:"cpu_percent"`    // 100 is one core; nil in a first sample
-	IntervalMS    *int64   `json:"interval_ms"`    // the span that cpu_percent is taken over; nil with it
+	ID               string   `json:"id"`     // 64 hex digits
+	Engine           string   `json:"engine"` // by the name of its cgroup
+	PID              int      `json:"pid"`    // its first process, as the host numbers it
+	Process          string   `json:"process"`
+	Cmdline          *string  `json:"cmdline"`           // nil where it could not be had without waiting
+	CmdlineTruncated bool     `json:"cmdline_truncated"` // there was more than is shown
+	Processes        int      `json:"processes"`
+	MemoryKB         uint64   `json:"memory_kb"`       // usage less inactive file cache
+	MemoryLimitKB    *uint64  `json:"memory_limit_kb"` // nil without a limit of its own
+	RSSKB            uint64   `json:"rss_kb"`          // summed over its processes, like VSZKB
+	VSZKB            uint64   `json:"vsz_kb"`
+	MemoryPercent    float64  `json:"memory_percent"`    // memory_kb of the host's total
+	CPUNS            uint64   `json:"cpu_ns"`            // since it started, exited processes included
+	AtNS             *int64   `json:"at_ns"`             // when cpu_ns was read, since the host's boot
+	CPUPercent       *float64 `json:"cpu_percent"`       // 100 is one core; nil in a first sample
+	IntervalMS       *int64   `json:"interval_ms"`       // the span that cpu_percent is taken over; nil with it
+	CPULimitPercent  *float64 `json:"cpu_limit_percent"` // nil without a limit of its own
 
 	// Added by namectr, from Docker.
 	Name    string            `json:"name,omitempty"`
@@ -121,16 +135,17 @@ type Container struct {
 // Process is one process of a container, with readsysinfo --processes.
 type Process struct {
 	Header
-	ID            string   `json:"id"` // its container's
-	PID           int      `json:"pid"`
-	Name          string   `json:"name"`
-	State         string   `json:"state"` // the letter of /proc/PID/stat
-	Cmdline       string   `json:"cmdline"`
-	VSZKB         uint64   `json:"vsz_kb"`
-	RSSKB         uint64   `json:"rss_kb"`
-	MemoryPercent float64  `json:"memory_percent"`
-	CPUNS         uint64   `json:"cpu_ns"`
-	CPUPercent    *float64 `json:"cpu_percent"`
+	ID               string   `json:"id"` // its container's
+	PID              int      `json:"pid"`
+	Name             string   `json:"name"`
+	State            string   `json:"state"` // the letter of /proc/PID/stat
+	Cmdline          *string  `json:"cmdline"`
+	CmdlineTruncated bool     `json:"cmdline_truncated"`
+	VSZKB            uint64   `json:"vsz_kb"`
+	RSSKB            uint64   `json:"rss_kb"`
+	MemoryPercent    float64  `json:"memory_percent"`
+	CPUNS            *uint64  `json:"cpu_ns"` // nil where it has too many threads to count
+	CPUPercent       *float64 `json:"cpu_percent"`
 }
 
 // End is the last line of a snapshot, by which one that was cut short is known.
