@@ -18,9 +18,6 @@ func BenchmarkModule(b *testing.B) {
 	dir := b.TempDir()
 	install(b, build(b, "6.1"), dir)
 	run(b, exec.Command("gcc", "-O2", "-Wall", "-Wextra", "-static", "-o", filepath.Join(dir, "bench"), "../bench/bench.c"))
-	readsysinfo := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(dir, "readsysinfo"), "../../tools/readsysinfo")
-	readsysinfo.Env = append(os.Environ(), "CGO_ENABLED=0")
-	run(b, readsysinfo)
 	cmd := exec.Command(filepath.Join(vm, "small"), "6.1", dir, "sh", "-c", "insmod winnow.ko && ./bench 10 100 1000 5000")
 	cmd.Env = append(os.Environ(), "MEMORY=4096")
 	cmd.Stderr = os.Stderr

@@ -10,7 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -134,7 +134,7 @@ func TestGuestBytes(t *testing.T) {
 		got := map[int][2]string{}
 		for _, p := range read(t).find(t, id(1)).Processes {
 			if _, ok := want[p.PID]; ok {
-				got[p.PID] = [2]string{p.Name, p.Cmdline}
+				got[p.PID] = [2]string{p.Name, p.command()}
 			}
 		}
 		if maps.Equal(got, want) {
@@ -155,26 +155,35 @@ func TestGuestBytes(t *testing.T) {
 // goString has U+FFFD for each byte that isn't UTF-8, as encoding/json does it.
 func goString(s string) string { return string([]rune(s)) }
 
-// TestGuestLongArguments: a command line of a megabyte, with sequences across every boundary of a page.
+// TestGuestLongArguments: of a command line there are the first 4096 bytes or fewer, and no half of a character.
 func TestGuestLongArguments(t *testing.T) {
 	load(t, "")
 	box := newCgroup(t, "docker/"+id(1))
-	args := []string{"sh", "-c", "while :; do sleep 1000; done"}
-	for n := range 10 {
-		args = append(args, strings.Repeat("x", n)+strings.Repeat("€𝄞\xe2\x82", 11000))
+	const before = "sh -c while :; do sleep 1000; done "
+	want := map[int]string{}
+	start := func(last string) {
+		want[box.start(t, "/bin/sh", "sh", "-c", "while :; do sleep 1000; done", last)] = before + last
 	}
-	pid := box.start(t, "/bin/sh", args...)
-	want := goString(strings.Join(args, " "))
-	eventually(t, "listed", func() bool {
-		for _, p := range read(t).find(t, id(1)).Processes {
-			if p.PID == pid && p.Cmdline == want {
-				return true
+	for n := range 8 { // with the cut at each place within a character of 3 and of 4 bytes, and beside what is none
+		start(strings.Repeat("x", n) + strings.Repeat("€𝄞", 10000))
+		start(strings.Repeat("x", n) + strings.Repeat("€\xe2\x82𝄞\xff", 700))
+	}
+	start(strings.Repeat("y", 4095-len(before))) // with its NUL it just fits
+	start(strings.Repeat("y", 4096-len(before)))
+	for _, most := range []int{4096, 100, 0, 4096} {
+		set(t, "cmdline_max", strconv.Itoa(most))
+		eventually(t, fmt.Sprintf("cut at %d bytes", most), func() bool {
+			c := read(t).find(t, id(1))
+			for pid, line := range want {
+				p, cut := c.process(t, pid), goString(line[:min(len(line), most)])
+				// What is left of a character at the cut may be there as one that isn't known.
+				if p.Cmdline == nil || strings.TrimRight(*p.Cmdline, "\ufffd") != strings.TrimRight(cut, "\ufffd") ||
+					p.Truncated != (len(line)+1 > most) {
+					return false
+				}
 			}
-		}
-		return false
-	})
-	if len(want) < 1<<20 {
-		t.Errorf("only %d bytes long", len(want))
+			return true
+		})
 	}
 }
 
@@ -222,89 +231,40 @@ func TestGuestMany(t *testing.T) {
 	}
 }
 
-// TestGuestWalkers: a container whose processes several walkers have met is one container, with each of them once.
-func TestGuestWalkers(t *testing.T) {
-	load(t, "")
-	box, ballast := newCgroup(t, "docker/"+id(1)), newCgroup(t, "docker/"+id(2))
-	var pids []int
-	for range 12 {
-		pids = append(pids, box.start(t, "/bin/sleep", "sleep", "100000"))
-		// What is long to write gives another walker the time to be there for the next.
-		ballast.start(t, "/bin/sh", "sh", "-c", "while :; do sleep 1000; done", strings.Repeat("x", 30000))
-	}
-	eventually(t, "all started", func() bool {
-		text, err := os.ReadFile(procFile)
-		return err == nil && len(text) > 12*30000 && strings.Count(string(text), `"cmdline":"sleep 100000"`) == len(pids)
-	})
-	shared := 0
-	for range 50 {
-		list(t, "1")
-		read(t) // how much it was decides how many walk the next
-		all := read(t).find(t, id(1))
-		rss, vsz := all.sums()
-		var listed []int
-		for _, p := range all.Processes {
-			listed = append(listed, p.PID)
-		}
-		if !slices.IsSorted(listed) {
-			shared++
-		}
-		slices.Sort(listed)
-		if !slices.Equal(listed, pids) || all.Count != len(pids) || rss != all.RSSKB || vsz != all.VSZKB {
-			t.Fatalf("%v (%d, %d kB, %d kB), not %v", listed, all.Count, all.RSSKB, all.VSZKB, pids)
-		}
-		list(t, "0")
-		few := read(t).find(t, id(1))
-		if len(few.Processes) != 1 || few.Processes[0].PID != pids[0] || few.Count != len(pids) || few.VSZKB != vsz {
-			t.Fatalf("processes=0: %+v, not pid %d alone", few, pids[0])
-		}
-	}
-	t.Logf("shared %d times of 50", shared)
-	if shared == 0 && cpus() > 1 {
-		t.Error("never was more than one walker at it")
-	}
-}
-
-// list sets whether every process is listed, 1, or only each container's oldest, 0.
-func list(t *testing.T, processes string) {
-	t.Helper()
-	if err := os.WriteFile("/sys/module/winnow/parameters/processes", []byte(processes), 0); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // TestGuestMemoryLimit: the document is charged to its reader, and running out gives an errno.
 func TestGuestMemoryLimit(t *testing.T) {
 	load(t, "")
-	for n := range 4 {
-		args := []string{"sh", "-c", "while :; do sleep 1000; done"}
-		for range 12 {
-			args = append(args, strings.Repeat("\x01", 100000))
-		}
-		newCgroup(t, "docker/"+id(n)).start(t, "/bin/sh", args...)
+	for n := range 40 {
+		newCgroup(t, "docker/"+id(n)).crowd(t, 15, hostile)
 	}
-	want := 0
-	eventually(t, "27 MB long", func() bool {
-		text, err := os.ReadFile(procFile)
-		want = len(text)
-		return err == nil && want > 27<<20
-	})
+	text, err := os.ReadFile(procFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(text) < 5<<20 {
+		t.Fatalf("only %d bytes long", len(text))
+	}
 	small := newCgroup(t, "small")
-	// The larger would do without what the walkers on other CPUs take.
-	for _, limit := range []string{"8M", "50M"} {
-		small.write(t, "memory.max", limit)
-		dir := t.TempDir()
-		script := fmt.Sprintf("exec </dev/null; (cat %s >/dev/null) 2>%s/errors; echo $? >%[2]s/status", procFile, dir)
-		small.shell(t, script)
-		eventually(t, "read", func() bool { _, err := os.Stat(dir + "/status"); return err == nil })
-		errors_, _ := os.ReadFile(dir + "/errors")
-		if !strings.Contains(string(errors_), "emory") && !strings.Contains(string(errors_), "ENOMEM") {
-			t.Errorf("reading %d bytes with a limit of %s: %q", want, limit, errors_)
-		}
+	small.write(t, "memory.max", "5M")
+	if said := small.cat(t); !strings.Contains(said, "emory") && !strings.Contains(said, "ENOMEM") {
+		t.Errorf("reading %d bytes with a limit of 5 MB: %q", len(text), said)
 	}
 	if kills := small.field(t, "memory.events", "oom_kill"); kills != 0 {
 		t.Errorf("%d processes killed for it", kills)
 	}
+}
+
+// cat has a process in the cgroup read the module's file, and gives what it says on stderr.
+func (c cgroup) cat(t testing.TB) string {
+	t.Helper()
+	dir := t.TempDir()
+	c.shell(t, fmt.Sprintf("exec </dev/null; (cat %s >/dev/null) 2>%s/errors; : >%[2]s/done", procFile, dir))
+	eventually(t, "read", func() bool { _, err := os.Stat(dir + "/done"); return err == nil })
+	text, err := os.ReadFile(dir + "/errors")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }
 
 // TestGuestNobody: the file is for root of the host alone, not for that of a container.

@@ -38,13 +38,18 @@ type document struct {
 }
 
 type container struct {
-	ID        string    `json:"id"`
-	MemoryKB  *uint64   `json:"memory_kb"`
-	CPUNS     *uint64   `json:"cpu_ns"`
-	Count     int       `json:"process_count"`
-	RSSKB     uint64    `json:"rss_kb"`
-	VSZKB     uint64    `json:"vsz_kb"`
-	Processes []process `json:"processes"`
+	ID            string    `json:"id"`
+	Engine        string    `json:"engine"`
+	CgroupID      uint64    `json:"cgroup_id"`
+	AtNS          uint64    `json:"at_ns"`
+	MemoryKB      *uint64   `json:"memory_kb"`
+	MemoryLimitKB *uint64   `json:"memory_limit_kb"`
+	CPUNS         *uint64   `json:"cpu_ns"`
+	CPULimit      *float64  `json:"cpu_limit_percent"`
+	Count         int       `json:"process_count"`
+	RSSKB         uint64    `json:"rss_kb"`
+	VSZKB         uint64    `json:"vsz_kb"`
+	Processes     []process `json:"processes"`
 }
 
 type process struct {
@@ -52,11 +57,12 @@ type process struct {
 	StartNS       uint64  `json:"start_ns"`
 	Name          string  `json:"name"`
 	State         string  `json:"state"`
-	Cmdline       string  `json:"cmdline"`
+	Cmdline       *string `json:"cmdline"`
+	Truncated     bool    `json:"cmdline_truncated"`
 	VSZKB         uint64  `json:"vsz_kb"`
 	RSSKB         uint64  `json:"rss_kb"`
 	MemoryPercent float64 `json:"memory_percent"`
-	CPUNS         uint64  `json:"cpu_ns"`
+	CPUNS         *uint64 `json:"cpu_ns"`
 }
 
 func load(t testing.TB, params string) {
@@ -144,6 +150,29 @@ func (d document) lookup(id string) (container, bool) {
 		}
 	}
 	return container{}, false
+}
+
+// process returns the container's process of that pid.
+func (c container) process(t testing.TB, pid int) process {
+	t.Helper()
+	for _, p := range c.Processes {
+		if p.PID == pid {
+			return p
+		}
+	}
+	t.Fatalf("no process %d among %d of %d of %s", pid, len(c.Processes), c.Count, c.ID)
+	return process{}
+}
+
+// command is the command line, or null.
+func (p process) command() string { return orNull(p.Cmdline) }
+
+// orNull says what a figure is that can be null.
+func orNull[T any](value *T) string {
+	if value == nil {
+		return "null"
+	}
+	return fmt.Sprint(*value)
 }
 
 // sums adds up what the container's processes have, in kB.
@@ -240,6 +269,16 @@ func number(t testing.TB, text string) uint64 {
 	return n
 }
 
+// inode is the number of the cgroup's directory, by which it is known.
+func (c cgroup) inode(t testing.TB) uint64 {
+	t.Helper()
+	var stat unix.Stat_t
+	if err := unix.Stat(c.path(""), &stat); err != nil {
+		t.Fatal(err)
+	}
+	return stat.Ino
+}
+
 func (c cgroup) pids() []int {
 	text, _ := os.ReadFile(c.path("cgroup.procs"))
 	var pids []int
@@ -279,31 +318,41 @@ func (c cgroup) freeze(t testing.TB) {
 // start runs a program in the cgroup and reaps it when it has ended.
 func (c cgroup) start(t testing.TB, path string, args ...string) int {
 	t.Helper()
+	return c.startAs(t, 0, path, args...)
+}
+
+// startAs is start as a user.
+func (c cgroup) startAs(t testing.TB, uid uint32, path string, args ...string) int {
+	t.Helper()
 	cmd := &exec.Cmd{Path: path, Args: args}
-	if onV1() {
-		c.startV1(t, cmd)
-		return cmd.Process.Pid
+	if uid != 0 {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
 	}
-	dir, err := os.Open(c.path(""))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer dir.Close()
-	cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(dir.Fd())}
-	if err := cmd.Start(); err != nil {
-		t.Fatalf("starting %q: %v", args, err)
-	}
+	c.launch(t, cmd)
 	go cmd.Wait()
 	return cmd.Process.Pid
 }
 
-func (c cgroup) startV1(t testing.TB, cmd *exec.Cmd) {
+// launch starts a command in the cgroup.
+func (c cgroup) launch(t testing.TB, cmd *exec.Cmd) {
 	t.Helper()
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
+	if !onV1() {
+		dir, err := os.Open(c.path(""))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer dir.Close()
+		if cmd.SysProcAttr == nil {
+			cmd.SysProcAttr = &syscall.SysProcAttr{}
+		}
+		cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, int(dir.Fd())
 	}
-	c.write(t, "cgroup.procs", strconv.Itoa(cmd.Process.Pid))
-	go cmd.Wait()
+	if err := cmd.Start(); err != nil {
+		t.Fatalf("starting %s in %s: %v", cmd.Path, c, err)
+	}
+	if onV1() {
+		c.write(t, "cgroup.procs", strconv.Itoa(cmd.Process.Pid))
+	}
 }
 
 // shell runs a script of busybox's in the cgroup.
@@ -311,6 +360,30 @@ func (c cgroup) shell(t testing.TB, script string) int {
 	t.Helper()
 	return c.start(t, "/bin/sh", "sh", "-c", script)
 }
+
+// crowd has a shell run in the cgroup, and n more processes that share its arguments, all at rest.
+func (c cgroup) crowd(t testing.TB, n int, args ...string) (shell int) {
+	t.Helper()
+	fifo := filepath.Join(t.TempDir(), "fifo") // opening it waits for a writer
+	if err := unix.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	script := fmt.Sprintf("i=0; while [ $i -lt %d ]; do (read x <%s) & i=$((i+1)); done; wait", n, fifo)
+	shell = c.start(t, "/bin/sh", append([]string{"sh", "-c", script}, args...)...)
+	for last, begun := 0, time.Now(); last <= n; time.Sleep(50 * time.Millisecond) {
+		now := len(c.pids())
+		if now > last {
+			begun = time.Now()
+		}
+		if last = now; time.Since(begun) > time.Minute {
+			t.Fatalf("a crowd of %d, not %d", last, n+1)
+		}
+	}
+	return shell
+}
+
+// hostile is an argument that makes a command line as long in the document as can be.
+var hostile = strings.Repeat("\x01", 4096)
 
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()

@@ -3,6 +3,7 @@ package test
 import (
 	"errors"
 	"os"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -33,13 +34,25 @@ func TestGuestParameters(t *testing.T) {
 	}
 	var few container
 	eventually(t, "six of sleep", func() bool { few = container1(); return few.Count == 6 && few.VSZKB == 6*few.Processes[0].VSZKB })
-	if few.Count != 6 || len(few.Processes) != 1 || few.Processes[0].PID != first {
-		t.Errorf("processes=0: %+v", few)
-	}
-	list(t, "1")
+	box.freeze(t)
+	few = container1()
+	set(t, "processes", "1")
 	all := container1()
-	if all.Count != 6 || len(all.Processes) != 6 || all.RSSKB < few.Processes[0].RSSKB || all.VSZKB != few.VSZKB {
-		t.Errorf("processes=1: %+v\nprocesses=0: %+v", all, few)
+	rss, vsz := all.sums()
+	if all.Count != 6 || len(all.Processes) != 6 || rss != all.RSSKB || vsz != all.VSZKB {
+		t.Errorf("processes=1: %+v", all)
+	}
+	if few.Count != 6 || few.RSSKB != rss || few.VSZKB != vsz || len(few.Processes) != 1 ||
+		!reflect.DeepEqual(few.Processes[0], all.process(t, first)) {
+		t.Errorf("processes=0: %+v, not process %d of %+v", few, first, all)
+	}
+}
+
+// set sets a parameter of the module while it is loaded.
+func set(t testing.TB, parameter, value string) {
+	t.Helper()
+	if err := os.WriteFile("/sys/module/winnow/parameters/"+parameter, []byte(value), 0); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -62,6 +75,8 @@ func TestGuestParametersRefused(t *testing.T) {
 		{"mode=444", unix.EINVAL}, // decimal
 		{"mode=x", unix.EINVAL},
 		{"processes=maybe", unix.EINVAL},
+		{"cmdline_max=-1", unix.EINVAL},
+		{"cmdline_max=all", unix.EINVAL},
 	} {
 		if err := insert(test.params); !errors.Is(err, test.want) {
 			t.Errorf("%s: %v, not %v", test.params, err, test.want)

@@ -26,5 +26,6 @@ func TestSanitize(t *testing.T) {
 	install(t, filepath.Join(kernel, moduleFile), dir)
 	t.Setenv("MEMORY", "4096")
 	t.Setenv("LIMIT", "5400")
-	boot(t, kernel, dir, "2", "^TestGuest(Host|Reads|Bytes|LongArguments|Walkers|MemoryLimit|Nobody|Parameters|ParametersRefused|Held|NeverBack|Exit|Killed|Stress)$")
+	boot(t, kernel, dir, "^TestGuest(Host|Reads|Bytes|LongArguments|MemoryLimit|Nobody|Parameters|ParametersRefused|Held|NeverBack|Exit|"+
+		"HostileArguments|UntouchedArguments|Execs|Title|Crowd|Starved|StarvedKilled|Stamps|Limits|Together|Names|Twins|Inside|Killed|Stress)$")
 }

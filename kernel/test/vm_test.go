@@ -26,14 +26,18 @@ const (
 
 // TestMain leaves out what runs in the machines while it is the host that is tested: they are no tests that were skipped.
 func TestMain(m *testing.M) {
+	if len(os.Args) > 2 && os.Args[1] == jobArg {
+		runJob(os.Args[2], os.Args[3:])
+	}
 	if os.Getenv("WINNOW_GUEST") == "" {
 		flag.Parse()
-		flag.Set("test.skip", "^Test(V1)?Guest")
+		flag.Set("test.skip", "^Test(V1|Wide)?Guest")
 	}
 	os.Exit(m.Run())
 }
 
-// TestVM runs the module's tests on each of the kernels in WINNOW_KERNELS, on Debian 12's where it says none.
+// TestVM runs the module's tests on each of the kernels in WINNOW_KERNELS, on Debian 12's where it says none. Where
+// WINNOW_RUN is set it runs only those whose names go on so after TestGuest, TestV1Guest or TestWideGuest.
 func TestVM(t *testing.T) {
 	needs(t)
 	kernels := strings.Fields(os.Getenv("WINNOW_KERNELS"))
@@ -46,8 +50,11 @@ func TestVM(t *testing.T) {
 			module := build(t, kernel)
 			haveVersion(t, module)
 			install(t, module, dir)
-			boot(t, kernel, dir, "2", "^TestGuest")
-			boot(t, kernel, dir, "1", "^TestV1Guest")
+			pick := "(" + os.Getenv("WINNOW_RUN") + ")"
+			boot(t, kernel, dir, "^TestGuest"+pick)
+			boot(t, kernel, dir, "^TestV1Guest"+pick, "CGROUP=1")
+			// A machine that has two CPUs but could get 64, each of which has its own part of every cgroup's figures.
+			boot(t, kernel, dir, "^TestWideGuest"+pick, "APPEND=possible_cpus=64", "MEMORY=3072")
 		})
 	}
 }
@@ -103,7 +110,7 @@ func haveVersion(t *testing.T, path string) {
 	}
 }
 
-// install puts the module and this test program into the directory that a machine gets.
+// install puts the module, this test program and readsysinfo into the directory that a machine gets.
 func install(t testing.TB, path, dir string) {
 	t.Helper()
 	module, err := os.ReadFile(path)
@@ -113,22 +120,26 @@ func install(t testing.TB, path, dir string) {
 	if err := os.WriteFile(filepath.Join(dir, moduleFile), module, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("go", "test", "-c", "-ldflags=-s -w", "-o", filepath.Join(dir, "guest"), ".")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if text, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("go test -c: %v\n%s", err, text)
+	for _, cmd := range []*exec.Cmd{
+		exec.Command("go", "test", "-c", "-ldflags=-s -w", "-o", filepath.Join(dir, "guest"), "."),
+		exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(dir, "readsysinfo"), "../../tools/readsysinfo"),
+	} {
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if text, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %v\n%s", cmd, err, text)
+		}
 	}
 }
 
 var result = regexp.MustCompile(`(?m)^--- (PASS|FAIL|SKIP): (\S+)`)
 
-// boot runs the tests that match in a machine, and reports each as a subtest.
-func boot(t *testing.T, kernel, dir, cgroup, match string) {
+// boot runs the tests that match in a machine, and reports each as a subtest. The environment sizes the machine.
+func boot(t *testing.T, kernel, dir, match string, env ...string) {
 	t.Helper()
 	// What else is tested at the same time must not wait for an emulator.
 	cmd := exec.Command(filepath.Join(vm, "small"), kernel, dir,
 		"env", "WINNOW_GUEST=1", "STRESS="+os.Getenv("STRESS"), "LOADS="+os.Getenv("LOADS"), "./guest", "-test.v", "-test.timeout=90m", "-test.run="+match)
-	cmd.Env = append(os.Environ(), "CGROUP="+cgroup)
+	cmd.Env = append(os.Environ(), env...)
 	var messages bytes.Buffer
 	cmd.Stderr = &messages
 	output, err := cmd.Output()
@@ -147,7 +158,8 @@ func boot(t *testing.T, kernel, dir, cgroup, match string) {
 			}
 		})
 	}
-	if err != nil || len(results) == 0 || t.Failed() {
+	none := len(results) == 0 && os.Getenv("WINNOW_RUN") == ""
+	if err != nil || none || t.Failed() {
 		t.Fatalf("%d tests ended, %v\n%s%s", len(results), err, clip(output), &messages)
 	}
 	t.Log("\n" + clip(output))

@@ -1,0 +1,220 @@
+package test
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// boottime is the clock that the document tells the time by.
+func boottime(t testing.TB) uint64 {
+	t.Helper()
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &now); err != nil {
+		t.Fatal(err)
+	}
+	return uint64(now.Nano())
+}
+
+// TestGuestStamps: each container's figures are of the time that they say, which is within the snapshot's.
+func TestGuestStamps(t *testing.T) {
+	load(t, "")
+	ordinary(t, 0, 20)
+	last := map[string]uint64{}
+	for range 20 {
+		before := boottime(t)
+		doc := read(t)
+		after := boottime(t)
+		if doc.BoottimeNS < before || doc.BoottimeNS > after {
+			t.Errorf("boottime_ns %d is not within %d and %d", doc.BoottimeNS, before, after)
+		}
+		for _, c := range doc.Containers {
+			if c.AtNS < doc.BoottimeNS || c.AtNS > after || c.AtNS <= last[c.ID] {
+				t.Fatalf("at_ns %d is not within %d and %d, or not after %d", c.AtNS, doc.BoottimeNS, after, last[c.ID])
+			}
+			last[c.ID] = c.AtNS
+		}
+	}
+}
+
+// TestGuestDelayed: a snapshot that takes seconds, since its reader has so little CPU, gives the same rate.
+func TestGuestDelayed(t *testing.T) {
+	load(t, "")
+	for n := range 5 {
+		newCgroup(t, "docker/"+id(n)).crowd(t, 120, hostile)
+	}
+	slow := newCgroup(t, "slow")
+	t.Cleanup(func() { slow.feed(t) })
+	// The last that a walk comes to.
+	steady := newCgroup(t, "docker/"+id(5))
+	steady.write(t, "cpu.max", "50000 100000")
+	steady.shell(t, "while :; do :; done")
+	time.Sleep(time.Second)
+	for range 3 {
+		before := read(t)
+		out := t.TempDir() + "/document"
+		cmd := slow.job(t, "delayed", slow.path("cpu.max"), out)
+		go cmd.Wait()
+		eventually(t, "read", func() bool { _, err := os.Stat(out); return err == nil })
+		text, err := os.ReadFile(out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		after := parse(t, text)
+		a, b := before.find(t, id(5)), after.find(t, id(5))
+		used := 100 * float64(*b.CPUNS-*a.CPUNS)
+		delay := time.Duration(b.AtNS - after.BoottimeNS)
+		rate := used / float64(b.AtNS-a.AtNS)
+		t.Logf("met after %v: %.1f %%; taken at the snapshot's beginning it would be %.1f %%", delay, rate, used/float64(after.BoottimeNS-before.BoottimeNS))
+		if rate < 45 || rate > 55 || b.AtNS == 0 {
+			t.Errorf("a rate of %.1f %%, not 50", rate)
+		}
+		if b.AtNS == 0 || delay > 4*time.Second {
+			return
+		}
+	}
+	t.Error("never was a snapshot so late")
+}
+
+// TestGuestExactMemory compares the resident memory of processes of several sizes and threads with their page tables.
+func TestGuestExactMemory(t *testing.T) {
+	load(t, "")
+	box := newCgroup(t, "docker/"+id(0))
+	for _, size := range [][2]string{{"0", "1"}, {"300", "1"}, {"20000", "1"}, {"1000", "20"}, {"60000", "200"}} {
+		cmd := box.job(t, "hold", size[:]...)
+		go cmd.Wait()
+	}
+	box.freeze(t)
+	c := read(t).find(t, id(0))
+	if len(c.Processes) != 5 {
+		t.Fatalf("%d processes of 5", len(c.Processes))
+	}
+	for _, p := range c.Processes {
+		compareRSS(t, p)
+	}
+}
+
+// TestGuestExactCPU compares the CPU time of a process of 50 threads, half of which have ended, and of its container
+// with what its parent is told that it used.
+func TestGuestExactCPU(t *testing.T) {
+	load(t, "")
+	box := newCgroup(t, "docker/"+id(0))
+	cmd := box.job(t, "burn", "20", "50")
+	halt(t, cmd)
+	c := read(t).find(t, id(0))
+	ofProcess, ofContainer := c.process(t, cmd.Process.Pid).CPUNS, c.CPUNS
+	cmd.Process.Kill()
+	cmd.Wait()
+	usage := cmd.ProcessState.SysUsage().(*syscall.Rusage)
+	want := time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+	t.Logf("the process %s ns, the container %s ns; in the end it had used %v", orNull(ofProcess), orNull(ofContainer), want)
+	if want < 50*20*time.Millisecond {
+		t.Errorf("it used only %v", want)
+	}
+	for _, got := range []*uint64{ofProcess, ofContainer} {
+		if got == nil || time.Duration(*got) > want || time.Duration(*got) < want-20*time.Millisecond {
+			t.Errorf("%s ns of CPU time, the parent is told %v", orNull(got), want)
+		}
+	}
+}
+
+// TestGuestTogether: what one reader has been shown is never taken back from another, while containers come and go.
+func TestGuestTogether(t *testing.T) {
+	load(t, "")
+	var stops []func()
+	for n := range 2 {
+		box := newCgroup(t, "docker/"+id(n))
+		box.shell(t, "while :; do (n=0; while [ $n -lt 100 ]; do n=$((n+1)); done); done")
+		stops = append(stops, children(t, box))
+	}
+	stops = append(stops, churnAll(t))
+	type figures struct{ cpu, at uint64 }
+	var mutex sync.Mutex
+	shown := map[uint64]figures{}
+	check := func(known map[uint64]figures, doc document) {
+		mutex.Lock()
+		defer mutex.Unlock()
+		for _, c := range doc.Containers {
+			old := known[c.CgroupID]
+			if c.CPUNS == nil || *c.CPUNS < old.cpu || c.AtNS < old.at {
+				t.Errorf("cgroup %d: %s ns at %d after %d ns at %d", c.CgroupID, orNull(c.CPUNS), c.AtNS, old.cpu, old.at)
+				continue
+			}
+			newest := shown[c.CgroupID]
+			shown[c.CgroupID] = figures{max(newest.cpu, *c.CPUNS), max(newest.at, c.AtNS)}
+		}
+	}
+	reads := 0
+	var group sync.WaitGroup
+	for end := time.Now().Add(5 * time.Second); len(stops) > 0; {
+		for range 4 {
+			group.Go(func() {
+				for time.Now().Before(end) && !t.Failed() {
+					// What was shown before this is opened is what it must not go behind.
+					known := map[uint64]figures{}
+					mutex.Lock()
+					for cgroup, f := range shown {
+						known[cgroup] = f
+					}
+					reads++
+					mutex.Unlock()
+					text, err := os.ReadFile(procFile)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					doc, err := decode(text)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					check(known, doc)
+				}
+			})
+		}
+		group.Wait()
+		for _, stop := range stops {
+			stop()
+		}
+		stops = nil
+	}
+	t.Logf("%d documents of %d cgroups", reads, len(shown))
+	if reads < 20 || len(shown) < 10 {
+		t.Errorf("only %d documents of %d cgroups", reads, len(shown))
+	}
+}
+
+// TestGuestLimits: a limit that is set, changed or taken off is shown at once.
+func TestGuestLimits(t *testing.T) {
+	load(t, "")
+	box := newCgroup(t, "docker/"+id(0))
+	box.start(t, "/bin/sleep", "sleep", "100000")
+	pageKB := uint64(os.Getpagesize()) / 1024
+	for _, test := range []struct{ memory, cpu, want string }{
+		{"max", "max", "null null"},
+		{"64M", "50000 100000", "65536 50"},
+		{"64M", "150000 100000", "65536 150"},
+		{"9999999", "33333 100000", fmt.Sprint(9999999/1024/pageKB*pageKB) + " 33.33"},
+		{"16G", "1000 1000000", "16777216 0.1"},
+		{"max", "6400000 100000", "null 6400"},
+		{"1G", "max 50000", "1048576 null"},
+		{"max", "max 100000", "null null"},
+	} {
+		box.write(t, "memory.max", test.memory)
+		box.write(t, "cpu.max", test.cpu)
+		c := read(t).find(t, id(0))
+		limit := "null"
+		if c.CPULimit != nil {
+			limit = strconv.FormatFloat(*c.CPULimit, 'f', -1, 64)
+		}
+		if got := orNull(c.MemoryLimitKB) + " " + limit; got != test.want {
+			t.Errorf("memory.max %s, cpu.max %s: %s, not %s", test.memory, test.cpu, got, test.want)
+		}
+	}
+}
