@@ -42,13 +42,26 @@ func (p procfs) cmdline(r *reader, pid int) cmdline {
 		return cmdline{}
 	}
 	truncated := len(text) > maxCmdline
-	text = bytes.TrimRight(text[:min(len(text), maxCmdline)], "\x00")
+	if truncated {
+		text = whole(text[:maxCmdline])
+	}
+	text = bytes.TrimRight(text, "\x00")
 	for i, c := range text {
 		if c == 0 {
 			text[i] = ' '
 		}
 	}
 	return cmdline{string(text), true, truncated}
+}
+
+// whole is text without a character that a cut has left a part of.
+func whole(text []byte) []byte {
+	for i := len(text) - 1; i >= 0 && i > len(text)-utf8.UTFMax; i-- {
+		if utf8.RuneStart(text[i]) && !utf8.FullRune(text[i:]) {
+			return text[:i]
+		}
+	}
+	return text
 }
 
 // shorten cuts a command line that is UTF-8 already: U+FFFD is there for a byte
