@@ -14,8 +14,8 @@ const (
 	// its memory: the module shows as much.
 	maxCmdline = 4096
 
-	// cmdlineBudget is how long a snapshot waits for command lines in all, and
-	// cmdlineHelpers how many of them may hang.
+	// cmdlineBudget is how long a snapshot waits for all command lines, and
+	// cmdlineHelpers how many at most read them, and may hang in it.
 	cmdlineBudget  = 50 * time.Millisecond
 	cmdlineHelpers = 16
 )
@@ -43,7 +43,7 @@ func (p procfs) cmdline(r *reader, pid int) cmdline {
 	}
 	truncated := len(text) > maxCmdline
 	if truncated {
-		text = whole(text[:maxCmdline])
+		text = trimPart(text[:maxCmdline])
 	}
 	text = bytes.TrimRight(text, "\x00")
 	for i, c := range text {
@@ -54,8 +54,8 @@ func (p procfs) cmdline(r *reader, pid int) cmdline {
 	return cmdline{string(text), true, truncated}
 }
 
-// whole is text without a character that a cut has left a part of.
-func whole(text []byte) []byte {
+// trimPart takes off a character that a cut has left a part of.
+func trimPart(text []byte) []byte {
 	for i := len(text) - 1; i >= 0 && i > len(text)-utf8.UTFMax; i-- {
 		if utf8.RuneStart(text[i]) && !utf8.FullRune(text[i:]) {
 			return text[:i]
@@ -67,6 +67,9 @@ func whole(text []byte) []byte {
 // shorten cuts a command line that is UTF-8 already: U+FFFD is there for a byte
 // that was none.
 func shorten(text string) cmdline {
+	if len(text) <= maxCmdline {
+		return cmdline{text, true, false}
+	}
 	size := 0
 	for at, c := range text {
 		if c == utf8.RuneError {
