@@ -342,6 +342,9 @@ func (g *cgroups) limits(r *reader, at dir, path string, c *container) error {
 // pathIn is where in a hierarchy of v1 the container's first process is: with a
 // relative --cgroup-parent a container has another path in each.
 func (g *cgroups) pathIn(controller string, r *reader, c *container) (path string, ok bool) {
+	if g.source != record.SourceCgroup1 {
+		return "", false
+	}
 	text, err := r.read(g.proc.dir, strconv.Itoa(c.first.pid)+"/cgroup", noLimit)
 	if err != nil {
 		return "", false

@@ -14,8 +14,8 @@ const (
 	// its memory: the module shows as much.
 	maxCmdline = 4096
 
-	// cmdlineBudget is how long a snapshot waits for command lines in all, and
-	// cmdlineHelpers how many of them may hang.
+	// cmdlineBudget is how long a snapshot waits for all command lines, and
+	// cmdlineHelpers how many at most read them, and may hang in it.
 	cmdlineBudget  = 50 * time.Millisecond
 	cmdlineHelpers = 16
 )
@@ -42,7 +42,10 @@ func (p procfs) cmdline(r *reader, pid int) cmdline {
 		return cmdline{}
 	}
 	truncated := len(text) > maxCmdline
-	text = bytes.TrimRight(text[:min(len(text), maxCmdline)], "\x00")
+	if truncated {
+		text = trimPart(text[:maxCmdline])
+	}
+	text = bytes.TrimRight(text, "\x00")
 	for i, c := range text {
 		if c == 0 {
 			text[i] = ' '
@@ -51,9 +54,22 @@ func (p procfs) cmdline(r *reader, pid int) cmdline {
 	return cmdline{string(text), true, truncated}
 }
 
+// trimPart takes off a character that a cut has left a part of.
+func trimPart(text []byte) []byte {
+	for i := len(text) - 1; i >= 0 && i > len(text)-utf8.UTFMax; i-- {
+		if utf8.RuneStart(text[i]) && !utf8.FullRune(text[i:]) {
+			return text[:i]
+		}
+	}
+	return text
+}
+
 // shorten cuts a command line that is UTF-8 already: U+FFFD is there for a byte
 // that was none.
 func shorten(text string) cmdline {
+	if len(text) <= maxCmdline {
+		return cmdline{text, true, false}
+	}
 	size := 0
 	for at, c := range text {
 		if c == utf8.RuneError {

@@ -57,19 +57,27 @@ func TestCmdlines(t *testing.T) {
 	}
 }
 
-// A cut within a character leaves what is UTF-8 as JSON has it.
+// A cut within a character leaves that out, as the module does.
 func TestCutWithinACharacter(t *testing.T) {
 	t.Parallel()
-	long := "x" + strings.Repeat("é", 3000)
-	tr := newTree(t)
-	tr.cgroup2()
-	tr.v2("/docker/"+idA, 10)
-	tr.process(10, "web", "S", 1, 500, long)
-	if c := find(tr.run(), idA); text(c.Cmdline) != long[:4095]+"\ufffd" || !c.CmdlineTruncated {
-		t.Errorf("%d bytes, which end in %q", len(text(c.Cmdline)), text(c.Cmdline)[4090:])
+	tests := []struct{ name, memory, want string }{
+		{"of two bytes", "x" + strings.Repeat("é", 3000), "x" + strings.Repeat("é", 2047)},
+		{"of four bytes, after one", "xxx" + strings.Repeat("🐳", 2000), "xxx" + strings.Repeat("🐳", 1023)},
+		{"of four bytes, after three", "x" + strings.Repeat("🐳", 2000), "x" + strings.Repeat("🐳", 1023)},
+		{"between two", strings.Repeat("🐳", 2000), strings.Repeat("🐳", 1024)},
+		{"what is none", strings.Repeat("x", 4094) + "\xff\xff" + "xxx", strings.Repeat("x", 4094) + "\ufffd\ufffd"},
 	}
-	if got := shorten(long); got.text != long[:4095] || !got.truncated {
-		t.Errorf("of a document: %d bytes, which end in %q", len(got.text), got.text[4090:])
+	for _, test := range tests {
+		tr := newTree(t)
+		tr.cgroup2()
+		tr.v2("/docker/"+idA, 10)
+		tr.process(10, "web", "S", 1, 500, test.memory)
+		if c := find(tr.run(), idA); text(c.Cmdline) != test.want || !c.CmdlineTruncated {
+			t.Errorf("%s: %d bytes, which end in %q", test.name, len(text(c.Cmdline)), text(c.Cmdline)[4080:])
+		}
+		if got := shorten(strings.ToValidUTF8(test.memory, "\ufffd\ufffd")); got.text != test.want || !got.truncated {
+			t.Errorf("%s: of a document: %d bytes, which end in %q", test.name, len(got.text), got.text[4080:])
+		}
 	}
 }
 

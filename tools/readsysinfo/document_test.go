@@ -149,6 +149,21 @@ func TestModuleFigures(t *testing.T) {
 	}
 }
 
+// The document that is kept beside the module as an example is taken whole.
+func TestExample(t *testing.T) {
+	t.Parallel()
+	tr := newTree(t)
+	s := tr.run("--source", "../../kernel/testdata/sysinfo.json", "--processes")
+	if s.err != nil || s.stderr != "" || len(s.containers) != 3 || len(s.processes) != 4 {
+		t.Fatalf("%v: %s%s", s.err, s.stderr, s.stdout)
+	}
+	for _, c := range s.containers {
+		if c.Engine != "docker" || c.Cmdline == nil || c.AtNS == nil || *c.AtNS < 128351319585 || (c.MemoryLimitKB == nil) != (c.CPULimitPercent == nil) {
+			t.Errorf("got %+v", c)
+		}
+	}
+}
+
 // What the module leaves out of a single container is in the container's own
 // files, on v2 too, and one that has none there costs itself alone.
 func TestModuleLeavesToTheFiles(t *testing.T) {

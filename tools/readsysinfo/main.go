@@ -19,8 +19,8 @@ for each running container and, with --processes, those of type process that
 belong to it, and last one of type end, which counts those before it.
 
 --source is where the containers are read:
-  auto    module where its file is there and can be read, else cgroup; and
-          where the file is not as it should be, saying so
+  auto    module; or cgroup where its file is not there or, saying so, where the
+          file cannot be read, is not whole or not right
   module  /proc/sysinfo_winnow, the file of winnow's kernel module
   cgroup  the cgroup files, of version 1 or 2, and /proc
   PATH    a file with a document as the module prints it, or one as the
@@ -28,6 +28,14 @@ belong to it, and last one of type end, which counts those before it.
           each container's shim, so memory and CPU time are then taken from the
           container's cgroup files; where it has none here, the shim's resident
           memory and CPU time stand in, and there is no CPU rate.
+
+Containers are those of Docker, Podman, containerd and CRI-O, known by the names
+of their cgroups. Of several cgroups with one id the one counts that lies where
+the engine puts it, then one outside user.slice, then one that is root's. The
+others are named on stderr, and so are all of them where that does not tell them
+apart: such a container is left out, and the exit status stays 0.
+
+A command line is cut at 4096 bytes. Those that do not come within 50 ms are null.
 
 Memory is counted as docker stats counts it, and is of now: a cgroup's usage
 less its inactive file cache. A CPU rate is the counter's growth over at least

@@ -45,7 +45,8 @@ func open(from string, proc procfs, processes bool, span time.Duration, t *cli.T
 		return src, nil
 	case "auto":
 		src.document, src.module, src.auto = modulePath, true, true
-		if err := unix.Access(modulePath, unix.R_OK); err != nil { // opening it takes a snapshot
+		// Opening it takes a snapshot.
+		if err := unix.Faccessat(unix.AT_FDCWD, modulePath, unix.R_OK, unix.AT_EACCESS); err != nil {
 			return src, src.fallBack(&fs.PathError{Op: "open", Path: modulePath, Err: err})
 		}
 		return src, nil
