@@ -2,6 +2,7 @@ package test
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"strconv"
 	"sync"
@@ -152,37 +153,31 @@ func TestGuestTogether(t *testing.T) {
 	}
 	reads := 0
 	var group sync.WaitGroup
-	for end := time.Now().Add(5 * time.Second); len(stops) > 0; {
-		for range 4 {
-			group.Go(func() {
-				for time.Now().Before(end) && !t.Failed() {
-					// What was shown before this is opened is what it must not go behind.
-					known := map[uint64]figures{}
-					mutex.Lock()
-					for cgroup, f := range shown {
-						known[cgroup] = f
-					}
-					reads++
-					mutex.Unlock()
-					text, err := os.ReadFile(procFile)
-					if err != nil {
-						t.Error(err)
-						return
-					}
-					doc, err := decode(text)
-					if err != nil {
-						t.Error(err)
-						return
-					}
-					check(known, doc)
+	end := time.Now().Add(5 * time.Second)
+	for range 4 {
+		group.Go(func() {
+			for time.Now().Before(end) && !t.Failed() {
+				mutex.Lock()
+				known := maps.Clone(shown) // what is opened now must not go behind that
+				reads++
+				mutex.Unlock()
+				text, err := os.ReadFile(procFile)
+				if err != nil {
+					t.Error(err)
+					return
 				}
-			})
-		}
-		group.Wait()
-		for _, stop := range stops {
-			stop()
-		}
-		stops = nil
+				doc, err := decode(text)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				check(known, doc)
+			}
+		})
+	}
+	group.Wait()
+	for _, stop := range stops {
+		stop()
 	}
 	t.Logf("%d documents of %d cgroups", reads, len(shown))
 	if reads < 20 || len(shown) < 10 {
