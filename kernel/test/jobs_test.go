@@ -82,7 +82,7 @@ func delayed(args []string) error {
 		fastest = min(fastest, time.Since(began))
 	}
 	ready()
-	quota := fmt.Sprintf("%d 1000000", max(1000, fastest.Microseconds()/8))
+	quota := fmt.Sprintf("%d 1000000", max(1000, fastest.Microseconds()/5))
 	if err := os.WriteFile(limit, []byte(quota), 0); err != nil {
 		return err
 	}
@@ -196,7 +196,7 @@ func hold(args []string) error {
 	return nil
 }
 
-// burn uses so many ms of CPU in each of so many threads, of which every other ends then.
+// burn uses so many ms of CPU in each of so many threads, of which nine in ten end then.
 func burn(args []string) error {
 	spend := time.Duration(atoi(args[0])) * time.Millisecond
 	inThreads(atoi(args[1]), func(n int) (stays bool) {
@@ -204,7 +204,7 @@ func burn(args []string) error {
 		for time.Duration(used.Nano()) < spend {
 			unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &used)
 		}
-		return n%2 == 0
+		return n%10 == 0
 	})
 	ready()
 	return nil

@@ -196,7 +196,7 @@ func compareProcess(t *testing.T, p process, totalKB uint64) {
 }
 
 // compareRSS compares the resident memory of a process at rest with its page tables. Before 6.2 each thread keeps up to 64
-// pages of it to itself, and the kernel's other files don't count them either.
+// pages of it to itself; there it need not be nearer than statm is, which doesn't count them.
 func compareRSS(t *testing.T, p process) {
 	t.Helper()
 	dir := fmt.Sprintf("/proc/%d/", p.PID)
@@ -212,12 +212,11 @@ func compareRSS(t *testing.T, p process) {
 		threads, _ := os.ReadDir(dir + "task")
 		slack = 64 * pageKB * uint64(len(threads))
 		text, _ = os.ReadFile(dir + "statm")
-		if statm := number(t, strings.Fields(string(text))[1]) * pageKB; p.RSSKB != statm {
-			t.Errorf("%d: rss %d kB, statm has %d", p.PID, p.RSSKB, statm)
-		}
+		statm := number(t, strings.Fields(string(text))[1]) * pageKB
+		slack = min(slack, max(want, statm)-min(want, statm))
 	}
 	if max(want, p.RSSKB)-min(want, p.RSSKB) > slack {
-		t.Errorf("%d: rss %d kB, the page tables have %d", p.PID, p.RSSKB, want)
+		t.Errorf("%d: rss %d kB, the page tables have %d, and %d off is allowed", p.PID, p.RSSKB, want, slack)
 	}
 }
 
