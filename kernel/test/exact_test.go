@@ -2,6 +2,7 @@ package test
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"strconv"
 	"sync"
@@ -43,11 +44,11 @@ func TestGuestStamps(t *testing.T) {
 	}
 }
 
-// TestGuestDelayed: a snapshot that takes seconds, since its reader has so little CPU, gives the same rate.
+// TestGuestDelayed: a snapshot that takes some 4 s, since its reader has so little CPU, gives the same rate.
 func TestGuestDelayed(t *testing.T) {
 	load(t, "")
 	for n := range 5 {
-		newCgroup(t, "docker/"+id(n)).crowd(t, 120, hostile)
+		newCgroup(t, "docker/"+id(n)).crowd(t, 60, hostile)
 	}
 	slow := newCgroup(t, "slow")
 	t.Cleanup(func() { slow.feed(t) })
@@ -56,7 +57,7 @@ func TestGuestDelayed(t *testing.T) {
 	steady.write(t, "cpu.max", "50000 100000")
 	steady.shell(t, "while :; do :; done")
 	time.Sleep(time.Second)
-	for range 3 {
+	for range 5 {
 		before := read(t)
 		out := t.TempDir() + "/document"
 		cmd := slow.job(t, "delayed", slow.path("cpu.max"), out)
@@ -75,7 +76,7 @@ func TestGuestDelayed(t *testing.T) {
 		if rate < 45 || rate > 55 || b.AtNS == 0 {
 			t.Errorf("a rate of %.1f %%, not 50", rate)
 		}
-		if b.AtNS == 0 || delay > 4*time.Second {
+		if b.AtNS == 0 || delay > 2*time.Second {
 			return
 		}
 	}
@@ -100,26 +101,33 @@ func TestGuestExactMemory(t *testing.T) {
 	}
 }
 
-// TestGuestExactCPU compares the CPU time of a process of 50 threads, half of which have ended, and of its container
-// with what its parent is told that it used.
+// TestGuestExactCPU compares the CPU time of a process of 50 threads, most of which have ended, and of its container with
+// the process's clock, and with what its parent is told that it used, its end included.
 func TestGuestExactCPU(t *testing.T) {
 	load(t, "")
 	box := newCgroup(t, "docker/"+id(0))
-	cmd := box.job(t, "burn", "20", "50")
-	halt(t, cmd)
-	c := read(t).find(t, id(0))
-	ofProcess, ofContainer := c.process(t, cmd.Process.Pid).CPUNS, c.CPUNS
-	cmd.Process.Kill()
-	cmd.Wait()
-	usage := cmd.ProcessState.SysUsage().(*syscall.Rusage)
-	want := time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
-	t.Logf("the process %s ns, the container %s ns; in the end it had used %v", orNull(ofProcess), orNull(ofContainer), want)
-	if want < 50*20*time.Millisecond {
-		t.Errorf("it used only %v", want)
-	}
-	for _, got := range []*uint64{ofProcess, ofContainer} {
-		if got == nil || time.Duration(*got) > want || time.Duration(*got) < want-20*time.Millisecond {
-			t.Errorf("%s ns of CPU time, the parent is told %v", orNull(got), want)
+	var clock unix.Timespec
+	for try := range 3 {
+		cmd := box.job(t, "burn", "10", "50")
+		halt(t, cmd)
+		c := read(t).find(t, id(0))
+		got := c.process(t, cmd.Process.Pid).CPUNS
+		if err := unix.ClockGettime(int32(^cmd.Process.Pid<<3|2), &clock); err != nil { // see clock_getcpuclockid(3)
+			t.Fatal(err)
+		}
+		cmd.Process.Kill()
+		cmd.Wait()
+		usage := cmd.ProcessState.SysUsage().(*syscall.Rusage)
+		told := time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+		t.Logf("the process %s ns, its clock %d ns, the container %s ns; its parent is told %v", orNull(got), clock.Nano(), orNull(c.CPUNS), told)
+		if got == nil || c.CPUNS == nil || int64(*got) != clock.Nano() || *got > *c.CPUNS || told < 50*10*time.Millisecond {
+			t.Fatal("it is not the same")
+		}
+		// On a busy host the end itself can take long.
+		if end := told - time.Duration(*got); end >= 0 && end < 20*time.Millisecond {
+			return
+		} else if end < 0 || try == 2 {
+			t.Errorf("%v off", end)
 		}
 	}
 }
@@ -152,40 +160,34 @@ func TestGuestTogether(t *testing.T) {
 	}
 	reads := 0
 	var group sync.WaitGroup
-	for end := time.Now().Add(5 * time.Second); len(stops) > 0; {
-		for range 4 {
-			group.Go(func() {
-				for time.Now().Before(end) && !t.Failed() {
-					// What was shown before this is opened is what it must not go behind.
-					known := map[uint64]figures{}
-					mutex.Lock()
-					for cgroup, f := range shown {
-						known[cgroup] = f
-					}
-					reads++
-					mutex.Unlock()
-					text, err := os.ReadFile(procFile)
-					if err != nil {
-						t.Error(err)
-						return
-					}
-					doc, err := decode(text)
-					if err != nil {
-						t.Error(err)
-						return
-					}
-					check(known, doc)
+	end := time.Now().Add(5 * time.Second)
+	for range 4 {
+		group.Go(func() {
+			for time.Now().Before(end) && !t.Failed() {
+				mutex.Lock()
+				known := maps.Clone(shown) // what is opened now must not go behind that
+				reads++
+				mutex.Unlock()
+				text, err := os.ReadFile(procFile)
+				if err != nil {
+					t.Error(err)
+					return
 				}
-			})
-		}
-		group.Wait()
-		for _, stop := range stops {
-			stop()
-		}
-		stops = nil
+				doc, err := decode(text)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				check(known, doc)
+			}
+		})
+	}
+	group.Wait()
+	for _, stop := range stops {
+		stop()
 	}
 	t.Logf("%d documents of %d cgroups", reads, len(shown))
-	if reads < 20 || len(shown) < 10 {
+	if reads < 20 || len(shown) < 5 {
 		t.Errorf("only %d documents of %d cgroups", reads, len(shown))
 	}
 }

@@ -1,7 +1,9 @@
 package test
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -58,11 +60,14 @@ func (c cgroup) job(t testing.TB, name string, args ...string) *exec.Cmd {
 // ready tells who has started the job that it may begin.
 func ready() { os.Stdout.Write([]byte{'\n'}) }
 
-// opens opens the module's file all the time, which is what takes a snapshot.
+// opens opens the module's file, which is what takes a snapshot, all the time while it is there.
 func opens([]string) error {
 	ready()
 	for {
 		file, err := os.Open(procFile)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
 		if err != nil {
 			return err
 		}
@@ -70,25 +75,21 @@ func opens([]string) error {
 	}
 }
 
-// delayed reads the module's file into another while its cgroup has so little CPU that opening it takes seconds.
+// delayed reads the module's file with 1 ms of CPU a second until that takes seconds, and then leaves what it has read.
 func delayed(args []string) error {
 	limit, out := args[0], args[1]
-	fastest := time.Hour
-	for range 5 {
+	ready()
+	if err := os.WriteFile(limit, []byte("1000 1000000"), 0); err != nil {
+		return err
+	}
+	var text []byte
+	for took := time.Duration(0); took < 2*time.Second; {
 		began := time.Now()
-		if _, err := os.ReadFile(procFile); err != nil {
+		var err error
+		if text, err = os.ReadFile(procFile); err != nil {
 			return err
 		}
-		fastest = min(fastest, time.Since(began))
-	}
-	ready()
-	quota := fmt.Sprintf("%d 1000000", max(1000, fastest.Microseconds()/8))
-	if err := os.WriteFile(limit, []byte(quota), 0); err != nil {
-		return err
-	}
-	text, err := os.ReadFile(procFile)
-	if err != nil {
-		return err
+		took = time.Since(began)
 	}
 	if err := os.WriteFile(limit, []byte("max"), 0); err != nil {
 		return err
@@ -196,7 +197,7 @@ func hold(args []string) error {
 	return nil
 }
 
-// burn uses so many ms of CPU in each of so many threads, of which every other ends then.
+// burn uses so many ms of CPU in each of so many threads, of which nine in ten end then.
 func burn(args []string) error {
 	spend := time.Duration(atoi(args[0])) * time.Millisecond
 	inThreads(atoi(args[1]), func(n int) (stays bool) {
@@ -204,7 +205,7 @@ func burn(args []string) error {
 		for time.Duration(used.Nano()) < spend {
 			unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &used)
 		}
-		return n%2 == 0
+		return n%10 == 0
 	})
 	ready()
 	return nil

@@ -37,7 +37,7 @@ func TestGuestParity(t *testing.T) {
 		return box
 	}
 	steady := add(1, "docker")
-	steady.shell(t, "x=$(head -c 8000000 /dev/zero | tr '\\0' x); sleep 100000; echo $x")
+	go steady.job(t, "hold", "8000", "3").Wait()
 	burner := add(2, "docker")
 	burner.write(t, "cpu.weight", "1") // the others are to get on
 	burner.shell(t, "while :; do :; done")
@@ -196,7 +196,7 @@ func compareProcess(t *testing.T, p process, totalKB uint64) {
 }
 
 // compareRSS compares the resident memory of a process at rest with its page tables. Before 6.2 each thread keeps up to 64
-// pages of it to itself, and the kernel's other files don't count them either.
+// pages of it to itself; there it need not be nearer than statm is, which doesn't count them.
 func compareRSS(t *testing.T, p process) {
 	t.Helper()
 	dir := fmt.Sprintf("/proc/%d/", p.PID)
@@ -212,12 +212,11 @@ func compareRSS(t *testing.T, p process) {
 		threads, _ := os.ReadDir(dir + "task")
 		slack = 64 * pageKB * uint64(len(threads))
 		text, _ = os.ReadFile(dir + "statm")
-		if statm := number(t, strings.Fields(string(text))[1]) * pageKB; p.RSSKB != statm {
-			t.Errorf("%d: rss %d kB, statm has %d", p.PID, p.RSSKB, statm)
-		}
+		statm := number(t, strings.Fields(string(text))[1]) * pageKB
+		slack = min(slack, max(want, statm)-min(want, statm))
 	}
 	if max(want, p.RSSKB)-min(want, p.RSSKB) > slack {
-		t.Errorf("%d: rss %d kB, the page tables have %d", p.PID, p.RSSKB, want)
+		t.Errorf("%d: rss %d kB, the page tables have %d, and %d off is allowed", p.PID, p.RSSKB, want, slack)
 	}
 }
 
@@ -370,10 +369,10 @@ func TestV1GuestParity(t *testing.T) {
 	}
 	load(t, "")
 	box := newCgroup(t, "docker/"+id(1))
-	pid := box.shell(t, "x=$(head -c 8000000 /dev/zero | tr '\\0' x); echo done >/tmp/full; sleep 100000; echo $x")
+	cmd := box.job(t, "hold", "8000", "1")
+	go cmd.Wait()
 	newCgroup(t, "docker/"+id(2)).shell(t, "exec sleep 100000")
 	box.write(t, "memory.limit_in_bytes", "64M")
-	eventually(t, "full", func() bool { _, err := os.Stat("/tmp/full"); return err == nil })
 	time.Sleep(300 * time.Millisecond)
 	doc := read(t)
 	if doc.Cgroup != 1 || len(doc.Containers) != 2 {
@@ -396,7 +395,7 @@ func TestV1GuestParity(t *testing.T) {
 	if c.CPULimit != nil || c.CgroupID != box.inode(t) {
 		t.Errorf("%s %% of CPU, cgroup %d, not null and %d", orNull(c.CPULimit), c.CgroupID, box.inode(t))
 	}
-	if pids := box.pids(); c.Count != len(pids) || c.Processes[0].PID != pid {
+	if pids := box.pids(); c.Count != len(pids) || c.Processes[0].PID != cmd.Process.Pid {
 		t.Errorf("%d processes, first %d; cgroup.procs has %v", c.Count, c.Processes[0].PID, pids)
 	}
 }
