@@ -118,12 +118,6 @@ static bool is_containerds(struct snapshot *s, struct cgroup *parent)
 	return false;
 }
 
-/* Whether a cgroup has none below it, as those of most containers. */
-static bool is_leaf(struct cgroup_subsys_state *css)
-{
-	return list_empty(&css->children);
-}
-
 /* Adds up a cgroup's CPU time; a change of the return value means a flush. */
 static u64 add_cpu(struct cgroup *cgrp, bool top, u64 *total)
 {
@@ -154,30 +148,25 @@ static u64 add_cpu(struct cgroup *cgrp, bool top, u64 *total)
 static u64 read_cpu(struct cgroup *top)
 {
 	unsigned int below_max = min(BELOW_MAX, CPU_FIGURES_MAX / num_possible_cpus());
+	struct cgroup_subsys_state *css;
 	u64 total, moved, before = 0;
+	unsigned int n;
 	int tries;
 
 	for (tries = 0; tries < 3; tries++) {
-		struct cgroup_subsys_state *css;
-		unsigned int n = 0;
-
+		n = 0;
 		total = 0;
 		moved = 0;
-		if (is_leaf(&top->self)) {
-			moved = add_cpu(top, true, &total);
-		} else {
-			css_for_each_descendant_pre(css, &top->self) {
-				if (n++ > below_max)
-					return NONE;
-				moved += add_cpu(css->cgroup, css == &top->self, &total);
-			}
+		css_for_each_descendant_pre(css, &top->self) {
+			if (n++ > below_max)
+				return NONE;
+			moved += add_cpu(css->cgroup, css == &top->self, &total);
 		}
 		if (tries && moved == before)
 			break;
-		/* Nothing waited, or just that has arrived. */
+		/* Most have none below: there nothing waited, or just that has arrived. */
 		smp_rmb(); /* what follows is to be read later than all above */
-		if (is_leaf(&top->self) &&
-		    total == READ_ONCE(top->bstat.cputime.sum_exec_runtime))
+		if (n == 1 && total == READ_ONCE(top->bstat.cputime.sum_exec_runtime))
 			break;
 		before = moved;
 	}
