@@ -115,6 +115,30 @@ func TestLongFiles(t *testing.T) {
 	}
 }
 
+// No more is read than is asked for: of a command line the kernel would have to
+// find all that lies in the buffer.
+func TestReadsNoMoreThanTheLimit(t *testing.T) {
+	var ends [2]int
+	if err := unix.Pipe2(ends[:], unix.O_NONBLOCK|unix.O_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(ends[0])
+	defer unix.Close(ends[1])
+	if _, err := unix.Write(ends[1], make([]byte, 6000)); err != nil {
+		t.Fatal(err)
+	}
+	in, err := openDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.close()
+	got, err := (&reader{}).read(in, strconv.Itoa(ends[0]), maxCmdline+1)
+	left, _ := unix.Read(ends[0], make([]byte, 6000))
+	if err != nil || len(got) != maxCmdline+1 || left != 6000-len(got) {
+		t.Errorf("%d bytes, %d are left, %v", len(got), left, err)
+	}
+}
+
 // What has ended is told from what cannot be read.
 func TestGone(t *testing.T) {
 	tests := map[error]bool{
