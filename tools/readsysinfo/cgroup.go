@@ -168,11 +168,19 @@ func (g *cgroups) take(now *sample, processes, limits bool) error {
 // there: on v1 it comes into one hierarchy after the other.
 const patience = 200 * time.Millisecond
 
+// errUncounted is a cgroup without the controllers that count for an engine: on
+// v2 whoever may make cgroups can give one the name of a container.
+var errUncounted = errors.New("passed over, since its cgroup counts no memory")
+
 // measureBy measures a container, and again until the deadline where a file of
 // it is missing.
 func (g *cgroups) measureBy(deadline time.Time, r *reader, path string, c container, keep, limits bool) (now container, running bool, err error) {
 	for {
-		if now, running, err = g.measure(r, path, c, keep, limits); !gone(err) || time.Now().After(deadline) {
+		now, running, err = g.measure(r, path, c, keep, limits)
+		if gone(err) && g.source == record.SourceCgroup2 {
+			err = fmt.Errorf("%w: %w", errUncounted, err)
+		}
+		if !gone(err) || errors.Is(err, errUncounted) || time.Now().After(deadline) {
 			return now, running, err
 		}
 		time.Sleep(patience / 20)

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestLayouts(t *testing.T) {
@@ -264,7 +265,6 @@ func TestContainerThatCannotBeMeasured(t *testing.T) {
 		name, want string
 		spoil      func(tr tree)
 	}{
-		{"no memory file", "memory.current: no such file", func(tr tree) { os.Remove(filepath.Join(tr.dir, "cg/docker", idB, "memory.current")) }},
 		{"not a number", "memory.current: no number", func(tr tree) { tr.write("cg/docker/"+idB+"/memory.current", "max\n") }},
 		{"no usage", "cpu.stat: no number usage_usec", func(tr tree) { tr.write("cg/docker/"+idB+"/cpu.stat", "user_usec 1\n") }},
 		{"not pids", `cgroup.procs: not a process id: "ten"`, func(tr tree) { tr.write("cg/docker/"+idB+"/cgroup.procs", "10\nten\n") }},
@@ -290,6 +290,31 @@ func TestContainerThatCannotBeMeasured(t *testing.T) {
 			}
 			if len(s.containers) != 1 || s.containers[0].ID != idA {
 				t.Errorf("got %s", s.stdout)
+			}
+		})
+	}
+}
+
+// A cgroup of v2 without the controllers that count for an engine is none that
+// an engine made: it is named, is no failure, and is not waited for.
+func TestUncounted(t *testing.T) {
+	for _, file := range []string{"memory.current", "memory.stat", "cpu.stat"} {
+		t.Run(file, func(t *testing.T) {
+			t.Parallel()
+			tr := newTree(t)
+			tr.cgroup2()
+			tr.process(10, "a", "S", 1, 500, "a\x00")
+			tr.process(20, "b", "S", 1, 500, "b\x00")
+			tr.v2("/docker/"+idA, 10)
+			tr.v2("/user.slice/docker-"+idB+".scope", 20)
+			os.Remove(filepath.Join(tr.dir, "cg/user.slice/docker-"+idB+".scope", file))
+			began := time.Now()
+			s := tr.run("--span", "100ms")
+			if s.err != nil || !strings.Contains(s.stderr, "container "+idB+": passed over") || len(s.containers) != 1 || s.containers[0].ID != idA {
+				t.Errorf("%v: %s%s", s.err, s.stderr, s.stdout)
+			}
+			if took := time.Since(began); took > patience {
+				t.Errorf("took %v", took)
 			}
 		})
 	}

@@ -188,7 +188,7 @@ func TestModuleLeavesToTheFiles(t *testing.T) {
 			tr.write("document", document)
 			s := tr.run("--source", filepath.Join(tr.dir, "document"))
 			a := find(s, idA)
-			if s.err == nil || !strings.Contains(s.stderr, "container "+idC+": ") || find(s, idC) != nil || find(s, idB) == nil || a == nil {
+			if s.err != nil || !strings.Contains(s.stderr, "container "+idC+": passed over") || find(s, idC) != nil || find(s, idB) == nil || a == nil {
 				t.Fatalf("%v: %s%s", s.err, s.stderr, s.stdout)
 			}
 			if a.MemoryKB != 6000 || a.CPUNS != 3e9 || *a.MemoryLimitKB != 9000 || a.CPULimitPercent == nil || *a.CPULimitPercent != 25 {
