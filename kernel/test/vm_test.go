@@ -98,7 +98,7 @@ func haveVersion(t *testing.T, path string) {
 		t.Fatalf("%s: %v", path, err)
 	}
 	version := regexp.MustCompile(`(?m)^PACKAGE_VERSION="(.+)"$`).FindSubmatch(conf)
-	if version == nil || !bytes.Contains(info, []byte("\x00version="+string(version[1])+"\x00")) {
+	if version == nil || !bytes.Contains(append([]byte{0}, info...), []byte("\x00version="+string(version[1])+"\x00")) {
 		t.Errorf("dkms.conf has %q, the module %q", version, info)
 	}
 }
