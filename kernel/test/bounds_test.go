@@ -1,10 +1,10 @@
 package test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -64,8 +64,9 @@ func TestWideGuestDescendants(t *testing.T) {
 		t.Errorf("%d kB of memory of %d", *c.MemoryKB, used)
 	}
 	// Both on one CPU.
-	runtime.LockOSThread()
-	pin(t)
+	if err := pin(); err != nil {
+		t.Fatal(err)
+	}
 	within(t, "opening the file", 100*time.Millisecond, 30, func() time.Duration { return opening(t) })
 	late := sleeper(t)
 	within(t, "waking a SCHED_FIFO thread", 20*time.Millisecond, 30, func() time.Duration {
@@ -98,16 +99,6 @@ func TestWideGuestSums(t *testing.T) {
 	}
 }
 
-// pin keeps the thread on the first CPU.
-func pin(t testing.TB) {
-	t.Helper()
-	var first unix.CPUSet
-	first.Set(0)
-	if err := unix.SchedSetaffinity(0, &first); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // sleeper has a SCHED_FIFO thread on the first CPU sleep 1 ms at a time. It gives by how much it woke late at most since
 // it was last asked.
 func sleeper(t testing.TB) (late func() time.Duration) {
@@ -116,10 +107,8 @@ func sleeper(t testing.TB) (late func() time.Duration) {
 	var over atomic.Bool
 	began, ended := make(chan error), make(chan bool)
 	go func() {
-		runtime.LockOSThread()
 		defer close(ended)
-		pin(t)
-		began <- unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: 50}, 0)
+		began <- errors.Join(pin(), urgent())
 		for !over.Load() {
 			before := time.Now()
 			pause := unix.Timespec{Nsec: 1e6}

@@ -28,6 +28,10 @@ var jobs = map[string]func(args []string) error{
 }
 
 func runJob(name string, args []string) {
+	// At rest it is to have the memory that it has: the kernel makes large pages of small ones by itself.
+	if err := unix.Prctl(unix.PR_SET_THP_DISABLE, 1, 0, 0, 0); err != nil {
+		panic(err)
+	}
 	if err := jobs[name](args); err != nil {
 		fmt.Fprintf(os.Stderr, "job %s: %v\n", name, err)
 		os.Exit(1)
@@ -75,29 +79,46 @@ func opens([]string) error {
 	}
 }
 
-// delayed reads the module's file with 1 ms of CPU a second until that takes seconds, and then leaves what it has read.
+// delayed reads the module's file until something more urgent takes the CPU from it for 5 s in the middle, and then
+// leaves what it has read.
 func delayed(args []string) error {
-	limit, out := args[0], args[1]
-	ready()
-	if err := os.WriteFile(limit, []byte("1000 1000000"), 0); err != nil {
+	if err := pin(); err != nil {
 		return err
 	}
+	go func() {
+		pin()
+		time.Sleep(500 * time.Millisecond)
+		urgent()
+		for end := time.Now().Add(5 * time.Second); time.Now().Before(end); {
+		}
+		runtime.Goexit() // and with it its thread
+	}()
+	ready()
 	var text []byte
-	for took := time.Duration(0); took < 2*time.Second; {
-		began := time.Now()
+	for began := time.Now(); time.Since(began) < 2*time.Second; {
+		began = time.Now()
 		var err error
 		if text, err = os.ReadFile(procFile); err != nil {
 			return err
 		}
-		took = time.Since(began)
 	}
-	if err := os.WriteFile(limit, []byte("max"), 0); err != nil {
+	if err := os.WriteFile(args[0]+".new", text, 0o600); err != nil {
 		return err
 	}
-	if err := os.WriteFile(out+".new", text, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(out+".new", out)
+	return os.Rename(args[0]+".new", args[0])
+}
+
+// pin keeps what runs on in a thread of its own on the first CPU.
+func pin() error {
+	var first unix.CPUSet
+	first.Set(0)
+	runtime.LockOSThread()
+	return unix.SchedSetaffinity(0, &first)
+}
+
+// urgent lets the thread run before all others.
+func urgent() error {
+	return unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: 50}, 0)
 }
 
 // untouched says that its arguments are a gigabyte that it has never touched.
@@ -120,9 +141,6 @@ func untouched([]string) error {
 // protect changes the protection of many pages all the time, for which its memory is locked. They are all the same one,
 // of zeros, so that only their tables take memory.
 func protect([]string) error {
-	if err := unix.Prctl(unix.PR_SET_THP_DISABLE, 1, 0, 0, 0); err != nil {
-		return err
-	}
 	memory, err := unix.Mmap(-1, 0, 128<<20, unix.PROT_READ, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE|unix.MAP_POPULATE)
 	if err != nil {
 		return err

@@ -186,13 +186,22 @@ func compareProcess(t *testing.T, p process, totalKB uint64) {
 	if want := strings.ReplaceAll(strings.TrimRight(string(text), "\x00"), "\x00", " "); p.command() != want || p.Truncated {
 		t.Errorf("%d: %q, not %q", p.PID, p.command(), want)
 	}
-	text, _ = os.ReadFile(dir + "schedstat")
-	if ran, _, _ := strings.Cut(string(text), " "); orNull(p.CPUNS) != ran {
-		t.Errorf("%d: %s ns of CPU time, not %s", p.PID, orNull(p.CPUNS), ran)
+	if ran := processClock(t, p.PID); orNull(p.CPUNS) != fmt.Sprint(ran) {
+		t.Errorf("%d: %s ns of CPU time, not %d", p.PID, orNull(p.CPUNS), ran)
 	}
 	if want := float64(p.RSSKB*10000/totalKB) / 100; p.MemoryPercent < want-0.001 || p.MemoryPercent > want+0.011 {
 		t.Errorf("%d: %v %% of memory, not %v", p.PID, p.MemoryPercent, want)
 	}
+}
+
+// processClock is the clock of the CPU time of a process, all its threads taken together: see clock_getcpuclockid(3).
+func processClock(t testing.TB, pid int) uint64 {
+	t.Helper()
+	var clock unix.Timespec
+	if err := unix.ClockGettime(int32(^pid<<3|2), &clock); err != nil {
+		t.Error(err)
+	}
+	return uint64(clock.Nano())
 }
 
 // compareRSS compares the resident memory of a process at rest with its page tables. Before 6.2 each thread keeps up to 64
