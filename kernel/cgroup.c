@@ -118,6 +118,12 @@ static bool is_containerds(struct snapshot *s, struct cgroup *parent)
 	return false;
 }
 
+/* Whether more lie below than are added up. Some may come yet: who adds counts. */
+static bool has_more_below(struct cgroup *cgrp, int max)
+{
+	return READ_ONCE(cgrp->nr_descendants) + READ_ONCE(cgrp->nr_dying_descendants) > max;
+}
+
 /* Adds up a cgroup's CPU time; a change of the return value means a flush. */
 static u64 add_cpu(struct cgroup *cgrp, bool top, u64 *total)
 {
@@ -153,6 +159,8 @@ static u64 read_cpu(struct cgroup *top)
 	unsigned int n;
 	int tries;
 
+	if (has_more_below(top, below_max))
+		return NONE;
 	for (tries = 0; tries < 3; tries++) {
 		n = 0;
 		total = 0;
@@ -201,6 +209,8 @@ static u64 read_memory(struct cgroup_subsys_state *top)
 	u64 used, inactive = 0;
 	unsigned int n = 0;
 
+	if (has_more_below(top->cgroup, BELOW_MAX))
+		return NONE;
 	used = page_counter_read(&mem_cgroup_from_css(top)->memory);
 	css_for_each_descendant_pre(css, top) {
 		if (n++ > BELOW_MAX)

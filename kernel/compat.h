@@ -8,7 +8,6 @@
 #include <linux/mm.h>
 #include <linux/mm_inline.h>
 #include <linux/percpu_counter.h>
-#include <linux/pid.h>
 #include <linux/pid_namespace.h>
 #include <linux/version.h>
 

@@ -8,7 +8,6 @@
 #define WINNOW_JSON_H
 
 #include <linux/string.h>
-#include <linux/types.h>
 
 #define JSON_U64_MAX 20		/* digits of the largest number */
 #define JSON_ESCAPE_MAX 6	/* bytes that one byte can turn into: \u0001 */

@@ -23,7 +23,6 @@
 #include <linux/proc_fs.h>
 #include <linux/slab.h>
 #include <linux/timekeeping.h>
-#include <linux/uaccess.h>
 #include <linux/vmalloc.h>
 
 #include "winnow.h"

@@ -12,7 +12,6 @@
 
 #include <linux/mm.h>
 #include <linux/sched.h>
-#include <linux/types.h>
 #include <linux/xarray.h>
 
 /* Charged to the reader, and never worth waking the OOM killer for. */
