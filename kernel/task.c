@@ -6,7 +6,6 @@
  * only where its lock is free and the page is there, and its threads are
  * counted up to a bound. What cannot be had so is null.
  */
-#include <linux/cgroup.h>
 #include <linux/err.h>
 #include <linux/pid_namespace.h>
 #include <linux/sched/mm.h>
