@@ -1,18 +1,13 @@
 package test
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
-	"unsafe"
-
-	"golang.org/x/sys/unix"
 )
 
 // descendants makes a container with so many cgroups below it, some of which have used CPU and memory. They are not
@@ -68,12 +63,18 @@ func TestWideGuestDescendants(t *testing.T) {
 		t.Fatal(err)
 	}
 	within(t, "opening the file", 100*time.Millisecond, 30, func() time.Duration { return opening(t) })
-	late := sleeper(t)
+	file := t.TempDir() + "/late"
+	late, err := shared(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := cgroup("").job(t, "sleeper", file)
+	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
 	within(t, "waking a SCHED_FIFO thread", 20*time.Millisecond, 30, func() time.Duration {
-		late()
+		late.Store(0)
 		opening(t)
 		time.Sleep(3 * time.Millisecond)
-		return late()
+		return time.Duration(late.Load())
 	})
 }
 
@@ -97,33 +98,6 @@ func TestWideGuestSums(t *testing.T) {
 	if c := doc.find(t, filepath.Base(string(over))); c.CPUNS != nil || c.MemoryKB != nil || c.Count != 3 {
 		t.Errorf("1,001 below it: %s ns, %s kB, not null; %d processes of 3", orNull(c.CPUNS), orNull(c.MemoryKB), c.Count)
 	}
-}
-
-// sleeper has a SCHED_FIFO thread on the first CPU sleep 1 ms at a time. It gives by how much it woke late at most since
-// it was last asked.
-func sleeper(t testing.TB) (late func() time.Duration) {
-	t.Helper()
-	var worst atomic.Int64
-	var over atomic.Bool
-	began, ended := make(chan error), make(chan bool)
-	go func() {
-		defer close(ended)
-		began <- errors.Join(pin(), urgent())
-		for !over.Load() {
-			before := time.Now()
-			pause := unix.Timespec{Nsec: 1e6}
-			// Raw, so that Go's scheduler has no part in it.
-			unix.RawSyscall(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&pause)), 0, 0)
-			if took := int64(time.Since(before)) - 1e6; took > worst.Load() {
-				worst.Store(took)
-			}
-		}
-	}()
-	if err := <-began; err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { over.Store(true); <-ended })
-	return func() time.Duration { return time.Duration(worst.Swap(0)) }
 }
 
 // TestWideGuestThreads: the threads of a process are counted up to 10,000.

@@ -3,6 +3,7 @@ package test
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -12,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 	"unsafe"
@@ -23,7 +25,7 @@ import (
 const jobArg = "-job"
 
 var jobs = map[string]func(args []string) error{
-	"opens": opens, "delayed": delayed, "untouched": untouched, "protect": protect, "execs": execs, "title": title,
+	"opens": opens, "delayed": delayed, "sleeper": sleeper, "untouched": untouched, "protect": protect, "execs": execs, "title": title,
 	"hold": hold, "burn": burn, "threads": threads,
 }
 
@@ -79,46 +81,87 @@ func opens([]string) error {
 	}
 }
 
-// delayed reads the module's file until something more urgent takes the CPU from it for 5 s in the middle, and then
-// leaves what it has read.
+// delayed opens the module's file on the first CPU until that has taken seconds, and then copies it to another.
 func delayed(args []string) error {
 	if err := pin(); err != nil {
 		return err
 	}
-	go func() {
-		pin()
-		time.Sleep(500 * time.Millisecond)
-		urgent()
-		for end := time.Now().Add(5 * time.Second); time.Now().Before(end); {
-		}
-		runtime.Goexit() // and with it its thread
-	}()
 	ready()
-	var text []byte
-	for began := time.Now(); time.Since(began) < 2*time.Second; {
-		began = time.Now()
-		var err error
-		if text, err = os.ReadFile(procFile); err != nil {
+	for {
+		began := time.Now()
+		file, err := os.Open(procFile)
+		if err != nil {
 			return err
 		}
+		if time.Since(began) < 2*time.Second {
+			file.Close()
+			continue
+		}
+		text, err := io.ReadAll(file)
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(args[0]+".new", text, 0o600); err != nil {
+			return err
+		}
+		return os.Rename(args[0]+".new", args[0])
 	}
-	if err := os.WriteFile(args[0]+".new", text, 0o600); err != nil {
+}
+
+// sleeper sleeps 1 ms at a time, in a SCHED_FIFO thread on the first CPU, and keeps in a file by how much it woke late at
+// most. Go's scheduler has nothing else to run, and no part in the system call.
+func sleeper(args []string) error {
+	runtime.GOMAXPROCS(1)
+	debug.SetGCPercent(-1)
+	worst, err := shared(args[0])
+	if err := errors.Join(err, pin(), urgent(0)); err != nil {
 		return err
 	}
-	return os.Rename(args[0]+".new", args[0])
+	runtime.UnlockOSThread()
+	ready()
+	for {
+		before := time.Now()
+		pause := unix.Timespec{Nsec: 1e6}
+		unix.RawSyscall(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&pause)), 0, 0)
+		if late := int64(time.Since(before)) - pause.Nsec; late > worst.Load() {
+			worst.Store(late)
+		}
+	}
+}
+
+// shared is a number in a file that several processes have before them.
+func shared(path string) (*atomic.Int64, error) {
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	if err := file.Truncate(8); err != nil {
+		return nil, err
+	}
+	memory, err := unix.Mmap(int(file.Fd()), 0, 8, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return nil, err
+	}
+	return (*atomic.Int64)(unsafe.Pointer(&memory[0])), nil
 }
 
 // pin keeps what runs on in a thread of its own on the first CPU.
 func pin() error {
-	var first unix.CPUSet
-	first.Set(0)
 	runtime.LockOSThread()
-	return unix.SchedSetaffinity(0, &first)
+	return onCPU(0, 0)
 }
 
-// urgent lets the thread run before all others.
-func urgent() error {
-	return unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: 50}, 0)
+// onCPU keeps a thread, or the one that runs, on a CPU.
+func onCPU(thread, cpu int) error {
+	var one unix.CPUSet
+	one.Set(cpu)
+	return unix.SchedSetaffinity(thread, &one)
+}
+
+// urgent lets a thread, or the one that runs, run before all others.
+func urgent(thread int) error {
+	return unix.SchedSetAttr(thread, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: 50}, 0)
 }
 
 // untouched says that its arguments are a gigabyte that it has never touched.
