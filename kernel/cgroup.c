@@ -356,7 +356,7 @@ struct container *add_container(struct snapshot *s,
 	struct container *c;
 	int err;
 
-	if ((s->count + 2UL) * ROOM > s->limit / 2)
+	if ((s->count + 2UL) * ROOM > s->limit - TEXT_OF(s->limit))
 		return ERR_PTR(-EFBIG);
 	c = kmemdup(found, sizeof(*c), WINNOW_GFP);
 	if (!c)

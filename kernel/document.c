@@ -25,7 +25,7 @@ static char *text_at(struct snapshot *s, size_t at)
 
 /*
  * Room for a process of at most @more bytes; NULL where there is none. That is
- * so too where its container has had its share, a 64th of what there is still:
+ * so too where its container has had its share, a 32nd of what there is still:
  * however many processes one has, there is room for another's, and for each
  * one's @oldest.
  */
@@ -39,8 +39,8 @@ char *text_reserve(struct snapshot *s, const struct container *c, bool oldest,
 		s->len = sizeof(struct piece); /* nothing lies at 0, which ends a list */
 	if (s->len % CHUNK + more > CHUNK)
 		s->len = round_up(s->len, CHUNK);
-	left = s->limit / 2 - min(s->len, s->limit / 2);
-	if (more > left || (!oldest && c->text + more > left / 64))
+	left = TEXT_OF(s->limit) - min(s->len, TEXT_OF(s->limit));
+	if (more > left || (!oldest && c->text + more > left / 32))
 		return NULL;
 	if (!s->chunk[s->len / CHUNK]) {
 		s->chunk[s->len / CHUNK] = __vmalloc(CHUNK, WINNOW_GFP);

@@ -17,10 +17,11 @@
 /* Charged to the reader, and never worth waking the OOM killer for. */
 #define WINNOW_GFP (GFP_KERNEL_ACCOUNT | __GFP_RETRY_MAYFAIL | __GFP_NOWARN)
 
-/* Half of the room is for the processes, the rest for the containers. */
+/* A quarter of a document is for the containers, the rest for their processes. */
 #define DOCUMENT_MAX (32UL << 20)
+#define TEXT_OF(document) ((document) / 4 * 3)
 #define CHUNK (64UL * 1024)
-#define CHUNKS_MAX (DOCUMENT_MAX / 2 / CHUNK)
+#define CHUNKS_MAX (TEXT_OF(DOCUMENT_MAX) / CHUNK)
 
 /* What a container or a process takes at most, its command line aside. */
 #define ROOM 512
