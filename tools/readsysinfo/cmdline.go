@@ -137,17 +137,13 @@ func (p procfs) readCmdlines(containers []container, budget time.Duration) {
 	for range helpers {
 		go help()
 	}
-	// Counted in ticks, of which those are lost in which a busy machine runs
-	// nothing of this process: the helpers have had the time.
-	const ticks = 10
-	ticker := time.NewTicker(budget / ticks)
-	defer ticker.Stop()
-	for spent := 0; helpers > 0 && spent < ticks; {
+	end := time.After(budget)
+	for helpers > 0 {
 		select {
 		case <-done:
 			helpers--
-		case <-ticker.C:
-			spent++
+		case <-end:
+			helpers = 0
 		}
 	}
 	mutex.Lock()
