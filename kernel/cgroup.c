@@ -7,8 +7,6 @@
  * flush, up to a bound: one with more gets null, and a reader takes them from
  * the container's files.
  */
-#include <linux/cgroup.h>
-#include <linux/err.h>
 #include <linux/memcontrol.h>
 #include <linux/slab.h>
 #include <linux/timekeeping.h>
@@ -50,13 +48,18 @@ struct shown {
 };
 
 static DEFINE_XARRAY(shown_cpu);
+static unsigned int shown_count;	/* under the array's lock */
 
+/* Whether @s begins with an id; looks at nothing beyond its NUL. */
 static bool is_id(const char *s)
 {
+	static const bool hex[256] = {
+		['0' ... '9'] = true, ['a' ... 'f'] = true,
+	};
 	int i;
 
 	for (i = 0; i < ID_LEN; i++)
-		if (!(s[i] >= '0' && s[i] <= '9') && !(s[i] >= 'a' && s[i] <= 'f'))
+		if (!hex[(u8)s[i]])
 			return false;
 	return true;
 }
@@ -82,14 +85,12 @@ static const struct engine *container_name(struct snapshot *s,
 {
 	char path[NAME_SIZE];
 	const char *name = cgroup_name_of(s, cgrp, path);
-	size_t len = strlen(name);
 	const struct engine *e;
 
 	for (e = engines; e < engines + ARRAY_SIZE(engines); e++) {
 		size_t prefix = strlen(e->prefix);
 
-		if (len == prefix + ID_LEN + strlen(e->suffix) &&
-		    !strncmp(name, e->prefix, prefix) && is_id(name + prefix) &&
+		if (!strncmp(name, e->prefix, prefix) && is_id(name + prefix) &&
 		    !strcmp(name + prefix + ID_LEN, e->suffix)) {
 			memcpy(id, name + prefix, ID_LEN);
 			return e;
@@ -110,9 +111,8 @@ static bool is_containerds(struct snapshot *s, struct cgroup *parent)
 
 	for (; cgroup_parent(parent); parent = cgroup_parent(parent)) {
 		name = cgroup_name_of(s, parent, path);
-		if (!strcmp(name, "kubepods") || !strcmp(name, "kubepods.slice"))
-			return true;
-		if (outermost && (!strcmp(name, "default") || !strcmp(name, "k8s.io")))
+		if (!strcmp(name, "kubepods") || !strcmp(name, "kubepods.slice") ||
+		    (outermost && (!strcmp(name, "default") || !strcmp(name, "k8s.io"))))
 			return true;
 	}
 	return false;
@@ -255,6 +255,10 @@ static void measure(struct snapshot *s, struct cgroup *cgrp,
 	unsigned long limit;
 
 	c->cgroup = cgroup_id(cgrp);
+	c->memory_kb = NONE;
+	c->memory_limit_kb = NONE;
+	c->cpu_ns = NONE;
+	c->cpu_limit = NONE;
 	css = rcu_dereference(cgrp->subsys[memory_cgrp_id]);
 	if (css) {
 		c->memory_kb = read_memory(css);
@@ -294,7 +298,7 @@ struct container *task_container(struct snapshot *s, struct task_struct *task,
 	leaf = cgroup_ancestor(leaf, min(leaf->level, DEPTH_MAX));
 	for (cgrp = leaf; cgroup_parent(cgrp) && cgroup_id(cgrp) != s->outside;
 	     cgrp = cgroup_parent(cgrp)) {
-		known = xa_load(&s->containers, cgroup_id(cgrp));
+		known = xa_load(&s->by_cgroup, cgroup_id(cgrp));
 		if (known)
 			return known;
 		e = container_name(s, cgrp, found->id);
@@ -307,12 +311,7 @@ struct container *task_container(struct snapshot *s, struct task_struct *task,
 	s->outside = cgroup_id(top ? cgroup_parent(top) : leaf);
 	if (!top)
 		return NULL;
-	*found = (struct container){
-		.engine = engine->name,
-		.memory_kb = NONE, .memory_limit_kb = NONE,
-		.cpu_ns = NONE, .cpu_limit = NONE,
-	};
-	container_name(s, top, found->id);
+	found->engine = engine->name;
 	if (!*engine->prefix && is_containerds(s, cgroup_parent(top)))
 		found->engine = "containerd";
 	measure(s, top, found);
@@ -333,8 +332,10 @@ static int hold_cpu(struct container *c)
 			return -ENOMEM;
 		xa_lock(&shown_cpu);
 		shown = __xa_cmpxchg(&shown_cpu, c->cgroup, NULL, mine, GFP_KERNEL);
-		if (!shown)
+		if (!shown) {
 			swap(shown, mine);
+			shown_count++;
+		}
 	}
 	if (!xa_is_err(shown)) {
 		/* What was read later may be shown before: then it is of that time. */
@@ -353,38 +354,34 @@ static int hold_cpu(struct container *c)
 struct container *add_container(struct snapshot *s,
 				const struct container *found)
 {
-	struct container *c;
+	struct container *c = new_container(s, found);
 	int err;
 
-	if ((s->count + 2UL) * ROOM > s->limit - TEXT_OF(s->limit))
-		return ERR_PTR(-EFBIG);
-	c = kmemdup(found, sizeof(*c), WINNOW_GFP);
-	if (!c)
-		return ERR_PTR(-ENOMEM);
-	err = xa_insert(&s->containers, c->cgroup, c, WINNOW_GFP);
-	if (err) {
-		kfree(c);
-		return ERR_PTR(err);
-	}
-	s->count++;
-	err = c->cpu_ns == NONE ? 0 : hold_cpu(c);
+	if (IS_ERR(c))
+		return c;
+	err = xa_insert(&s->by_cgroup, c->cgroup, c, WINNOW_GFP);
+	if (!err && c->cpu_ns != NONE)
+		err = hold_cpu(c);
 	return err ? ERR_PTR(err) : c;
 }
 
 /* Forgets those whose last was shown before this snapshot, and that it lacks. */
 void forget_containers(struct snapshot *s)
 {
+	XA_STATE(xas, &shown_cpu, 0);
 	struct shown *shown;
-	unsigned long cgroup;
 
-	xa_lock(&shown_cpu);
-	xa_for_each(&shown_cpu, cgroup, shown) {
-		if (shown->at_ns < s->start_ns && !xa_load(&s->containers, cgroup)) {
-			__xa_erase(&shown_cpu, cgroup);
-			kfree(shown);
+	xas_lock(&xas);
+	if (shown_count > s->count) {
+		xas_for_each(&xas, shown, ULONG_MAX) {
+			if (shown->at_ns < s->start_ns && !xa_load(&s->by_cgroup, xas.xa_index)) {
+				xas_store(&xas, NULL);
+				kfree(shown);
+				shown_count--;
+			}
 		}
 	}
-	xa_unlock(&shown_cpu);
+	xas_unlock(&xas);
 }
 
 void forget_all_containers(void)

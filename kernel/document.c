@@ -6,7 +6,6 @@
  * grows by chunks, so nothing is copied but once, into the document, whose
  * size is known by then.
  */
-#include <linux/err.h>
 #include <linux/vmalloc.h>
 
 #include "json.h"
@@ -23,6 +22,41 @@ static char *text_at(struct snapshot *s, size_t at)
 	return s->chunk[at / CHUNK] + at % CHUNK;
 }
 
+/* Room for @size bytes in one piece, below @limit: NULL where there is none. */
+static void *reserve(struct snapshot *s, size_t size, size_t limit)
+{
+	char **chunk;
+
+	if (s->len % CHUNK + size > CHUNK)
+		s->len = round_up(s->len, CHUNK);
+	if (s->len + size > limit)
+		return NULL;
+	chunk = &s->chunk[s->len / CHUNK];
+	if (!*chunk)
+		*chunk = __vmalloc(CHUNK, WINNOW_GFP);
+	return *chunk ? text_at(s, s->len) : ERR_PTR(-ENOMEM);
+}
+
+/* Adds a container to the snapshot's list. */
+struct container *new_container(struct snapshot *s,
+				const struct container *found)
+{
+	struct container *c;
+
+	if ((s->count + 2UL) * ROOM > s->limit - TEXT_OF(s->limit))
+		return ERR_PTR(-EFBIG);
+	s->len = round_up(s->len, sizeof(u64));
+	c = reserve(s, sizeof(*c), s->limit);
+	if (IS_ERR_OR_NULL(c))
+		return c ? c : ERR_PTR(-EFBIG);
+	*c = *found;
+	s->len += sizeof(*c);
+	s->count++;
+	*s->end = c;
+	s->end = &c->next;
+	return c;
+}
+
 /*
  * Room for a process of at most @more bytes; NULL where there is none. That is
  * so too where its container has had its share, a 32nd of what there is still:
@@ -32,22 +66,13 @@ static char *text_at(struct snapshot *s, size_t at)
 char *text_reserve(struct snapshot *s, const struct container *c, bool oldest,
 		   size_t more)
 {
-	size_t left;
+	size_t limit = TEXT_OF(s->limit);
+	char *to;
 
-	more += sizeof(struct piece);
-	if (!s->len)
-		s->len = sizeof(struct piece); /* nothing lies at 0, which ends a list */
-	if (s->len % CHUNK + more > CHUNK)
-		s->len = round_up(s->len, CHUNK);
-	left = TEXT_OF(s->limit) - min(s->len, TEXT_OF(s->limit));
-	if (more > left || (!oldest && c->text + more > left / 32))
+	if (!oldest && c->text + more > (limit - min(s->len, limit)) / 32)
 		return NULL;
-	if (!s->chunk[s->len / CHUNK]) {
-		s->chunk[s->len / CHUNK] = __vmalloc(CHUNK, WINNOW_GFP);
-		if (!s->chunk[s->len / CHUNK])
-			return ERR_PTR(-ENOMEM);
-	}
-	return text_at(s, s->len) + sizeof(struct piece);
+	to = reserve(s, sizeof(struct piece) + more, limit);
+	return IS_ERR_OR_NULL(to) ? to : to + sizeof(struct piece);
 }
 
 /* Adds what was written up to @end to the container's list, or instead of it. */
@@ -127,30 +152,25 @@ static char *write_host(char *to, struct snapshot *s)
 	return json_lit(to, ",\"containers\":[");
 }
 
-/* The whole document, to be freed with vfree(); its length goes to @len. */
-char *write_document(struct snapshot *s, size_t *len)
+/* The whole document, to be freed with vfree(). */
+struct document *write_document(struct snapshot *s)
 {
 	/* A process takes a comma, which is less than the piece before it. */
 	size_t size = (s->count + 1UL) * ROOM + s->len;
+	struct document *doc = __vmalloc(sizeof(*doc) + size, WINNOW_GFP);
 	struct container *c;
-	unsigned long cgroup;
-	char *document, *to;
-	bool first = true;
+	char *to;
 
-	if (size > s->limit)
-		return ERR_PTR(-EFBIG);
-	document = __vmalloc(size, WINNOW_GFP);
-	if (!document)
+	if (!doc)
 		return ERR_PTR(-ENOMEM);
-	to = write_host(document, s);
-	xa_for_each(&s->containers, cgroup, c) {
-		if (!first)
-			*to++ = ',';
-		first = false;
+	to = write_host(doc->text, s);
+	for (c = s->first; c; c = c->next) {
 		to = write_container(to, s, c);
+		if (c->next)
+			*to++ = ',';
 		cond_resched();
 	}
 	to = json_lit(to, "]}\n");
-	*len = to - document;
-	return document;
+	doc->len = to - doc->text;
+	return doc;
 }

@@ -15,7 +15,6 @@
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
 #include <linux/cgroup.h>
-#include <linux/err.h>
 #include <linux/fs.h>
 #include <linux/module.h>
 #include <linux/namei.h>
@@ -46,11 +45,6 @@ static uint cmdline_max = CMDLINE_MAX;
 module_param(cmdline_max, uint, 0644);
 MODULE_PARM_DESC(cmdline_max, "how many bytes of a command line are shown, at most 4096 (default 4096)");
 
-struct document {
-	char *text;
-	size_t len;
-};
-
 static struct proc_dir_entry *entry;
 
 static struct snapshot *snapshot_new(void)
@@ -68,19 +62,17 @@ static struct snapshot *snapshot_new(void)
 	s->total_kb = pages_to_kb(memory.totalram);
 	s->free_kb = pages_to_kb(memory.freeram);
 	s->limit = min_t(u64, DOCUMENT_MAX, s->total_kb * 1024 / 32);
-	xa_init_flags(&s->containers, XA_FLAGS_ACCOUNT);
+	s->end = &s->first;
+	xa_init_flags(&s->by_cgroup, XA_FLAGS_ACCOUNT);
 	return s;
 }
 
 static void snapshot_free(struct snapshot *s)
 {
-	struct container *c;
-	unsigned long i;
+	int i;
 
-	xa_for_each(&s->containers, i, c)
-		kfree(c);
-	xa_destroy(&s->containers);
-	for (i = 0; i < CHUNKS_MAX; i++)
+	xa_destroy(&s->by_cgroup);
+	for (i = 0; i < CHUNKS_MAX && s->chunk[i]; i++)
 		vfree(s->chunk[i]);
 	kvfree(s);
 }
@@ -91,7 +83,7 @@ static void snapshot_free(struct snapshot *s)
  */
 static bool reader_is_outside(struct snapshot *s)
 {
-	struct container found;
+	struct container found = {};
 	bool outside;
 
 	if (task_active_pid_ns(current) != &init_pid_ns)
@@ -102,35 +94,25 @@ static bool reader_is_outside(struct snapshot *s)
 	return outside;
 }
 
-static int snapshot_take(struct snapshot *s, struct document *doc)
+static struct document *snapshot_take(struct snapshot *s)
 {
-	int err;
+	int err = reader_is_outside(s) ? walk_processes(s) : -EACCES;
+	struct document *doc = err ? ERR_PTR(err) : write_document(s);
 
-	if (!reader_is_outside(s))
-		return -EACCES;
-	err = walk_processes(s);
-	if (err)
-		return err;
-	doc->text = write_document(s, &doc->len);
-	if (IS_ERR(doc->text))
-		return PTR_ERR(doc->text);
-	forget_containers(s);
-	return 0;
+	if (!IS_ERR(doc))
+		forget_containers(s);
+	return doc;
 }
 
 static int winnow_open(struct inode *inode, struct file *file)
 {
-	struct document *doc = kzalloc(sizeof(*doc), GFP_KERNEL_ACCOUNT);
 	struct snapshot *s = snapshot_new();
-	int err = doc && s ? snapshot_take(s, doc) : -ENOMEM;
 
-	if (s)
-		snapshot_free(s);
-	if (err)
-		kfree(doc);
-	else
-		file->private_data = doc;
-	return err;
+	if (!s)
+		return -ENOMEM;
+	file->private_data = snapshot_take(s);
+	snapshot_free(s);
+	return PTR_ERR_OR_ZERO(file->private_data);
 }
 
 static ssize_t winnow_read(struct file *file, char __user *to, size_t count,
@@ -138,8 +120,7 @@ static ssize_t winnow_read(struct file *file, char __user *to, size_t count,
 {
 	struct document *doc = file->private_data;
 
-	return simple_read_from_buffer(to, min(count, READ_MAX), pos, doc->text,
-				       doc->len);
+	return simple_read_from_buffer(to, min(count, READ_MAX), pos, doc->text, doc->len);
 }
 
 static loff_t winnow_lseek(struct file *file, loff_t offset, int whence)
@@ -151,10 +132,7 @@ static loff_t winnow_lseek(struct file *file, loff_t offset, int whence)
 
 static int winnow_release(struct inode *inode, struct file *file)
 {
-	struct document *doc = file->private_data;
-
-	vfree(doc->text);
-	kfree(doc);
+	vfree(file->private_data);
 	return 0;
 }
 

@@ -6,11 +6,8 @@
  * only where its lock is free and the page is there, and its threads are
  * counted up to a bound. What cannot be had so is null.
  */
-#include <linux/err.h>
-#include <linux/pid_namespace.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
-#include <linux/sched/task.h>
 
 #include "compat.h"
 #include "json.h"
@@ -99,16 +96,19 @@ static int read_cmdline(struct snapshot *s, struct mm_struct *mm,
 	spin_unlock(&mm->arg_lock);
 	if (start >= end)
 		return 0;
-	if (!copy_memory(mm, end - 1, &last, 1))
-		return -1;
-	/* A title ends at its NUL, wherever that is. */
-	len = last ? s->cmdline_max : min_t(size_t, end - start, s->cmdline_max);
+	len = min_t(size_t, end - start, s->cmdline_max);
 	got = copy_memory(mm, start, s->cmdline, len);
-	if (!got && len)
+	if (got && got == end - start)
+		last = s->cmdline[got - 1];
+	else if (!copy_memory(mm, end - 1, &last, 1) || (len && !got))
 		return -1;
-	if (last)
-		got = strnlen(s->cmdline, got);
-	*truncated = last ? got == len : got < end - start;
+	*truncated = got < end - start;
+	if (last) { /* a title, which ends at its NUL, wherever that is */
+		got = copy_memory(mm, start, s->cmdline, s->cmdline_max);
+		len = strnlen(s->cmdline, got);
+		*truncated = len == got;
+		got = len;
+	}
 	while (got && !s->cmdline[got - 1])
 		got--;
 	return got;
@@ -227,7 +227,7 @@ static bool next_process(struct snapshot *s, int *nr, struct task_struct **task,
 /* Walks the pids once, and counts each process of a container into it. */
 int walk_processes(struct snapshot *s)
 {
-	struct container found, *c;
+	struct container found = {}, *c;
 	struct task_struct *task;
 	int nr = 1, err = 0;
 

@@ -1,15 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/*
- * What the module's parts share: a snapshot, and what each part does to it.
- *
- * main.c	the parameters and the file in /proc
- * cgroup.c	which cgroup is a container, and its figures
- * task.c	the walk over all processes, and one's figures
- * document.c	where the text of the processes lies, and the document
- */
+/* What the module's parts share: a snapshot, and what each does to it. */
 #ifndef WINNOW_H
 #define WINNOW_H
 
+#include <linux/err.h>
 #include <linux/mm.h>
 #include <linux/sched.h>
 #include <linux/xarray.h>
@@ -21,7 +15,7 @@
 #define DOCUMENT_MAX (32UL << 20)
 #define TEXT_OF(document) ((document) / 4 * 3)
 #define CHUNK (64UL * 1024)
-#define CHUNKS_MAX (TEXT_OF(DOCUMENT_MAX) / CHUNK)
+#define CHUNKS_MAX (DOCUMENT_MAX / CHUNK)
 
 /* What a container or a process takes at most, its command line aside. */
 #define ROOM 512
@@ -31,6 +25,7 @@
 #define NONE U64_MAX		/* not known, or no limit: null in the document */
 
 struct container {
+	struct container *next;	/* in the order in which they were met */
 	u64 cgroup;		/* the cgroup's id: its directory's inode number */
 	const char *engine;
 	char id[ID_LEN];
@@ -57,11 +52,18 @@ struct snapshot {
 	u64 free_kb;
 	size_t limit;		/* of the document, in bytes */
 	u64 outside;		/* the last cgroup seen to be in no container */
-	struct xarray containers;	/* by the cgroup's id */
+	struct xarray by_cgroup;	/* the containers, by the cgroup's id */
+	struct container *first;
+	struct container **end;	/* where the next one goes */
 	unsigned int count;
-	size_t len;		/* of the text */
+	size_t len;		/* of the containers and the text */
 	char *chunk[CHUNKS_MAX];
 	u8 cmdline[CMDLINE_MAX];
+};
+
+struct document {
+	size_t len;
+	char text[];
 };
 
 static inline u64 pages_to_kb(u64 pages)
@@ -78,9 +80,11 @@ void forget_all_containers(void);
 
 int walk_processes(struct snapshot *s);
 
+struct container *new_container(struct snapshot *s,
+				const struct container *found);
 char *text_reserve(struct snapshot *s, const struct container *c, bool oldest,
 		   size_t more);
 void text_add(struct snapshot *s, struct container *c, const char *end);
-char *write_document(struct snapshot *s, size_t *len);
+struct document *write_document(struct snapshot *s);
 
 #endif
