@@ -1,12 +1,20 @@
 package scripts
 
 import (
+	"cmp"
+	"context"
 	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/docker/docker/client"
 )
 
 // silentEngine is a socket that accepts and never answers, as DOCKER_HOST.
@@ -32,6 +40,37 @@ func silentEngine(t *testing.T) string {
 		}
 	}()
 	return "DOCKER_HOST=unix://" + l.Addr().String()
+}
+
+// heldEngine is the engine as DOCKER_HOST, but holds back what it says about a
+// container until answer is closed; asked tells that it was asked.
+func heldEngine(t *testing.T, id string) (environment string, asked <-chan struct{}, answer chan struct{}) {
+	t.Helper()
+	host := cmp.Or(os.Getenv("DOCKER_HOST"), client.DefaultDockerHost)
+	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: "docker"})
+	proxy.Transport = &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", strings.TrimPrefix(host, "unix://"))
+	}}
+	questions, answer := make(chan struct{}, 100), make(chan struct{})
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/containers/"+id+"/json") {
+			questions <- struct{}{}
+			select {
+			case <-answer:
+			case <-t.Context().Done():
+			}
+		}
+		proxy.ServeHTTP(out, r)
+	}))
+	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	server.Listener.Close()
+	server.Listener = l
+	server.Start()
+	t.Cleanup(server.Close)
+	return "DOCKER_HOST=unix://" + l.Addr().String(), questions, answer
 }
 
 // Of an engine that never answers every script says so, in a bounded time.

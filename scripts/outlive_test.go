@@ -41,6 +41,30 @@ func TestDownEndsAllGoverning(t *testing.T) {
 	}
 }
 
+// What down finds condemned, but not yet being stopped, it saves.
+func TestDownBeforeTheStop(t *testing.T) {
+	w := newWorld(t, "WINNOW_SPAWN=0", "WINNOW_INTERVAL=1", "WINNOW_ENFORCE=1", "WINNOW_SPAN=500ms",
+		"WINNOW_KEEP_LOW=0", "WINNOW_KEEP_HIGH=0")
+	w.run(0, "up")
+	victim := w.managed("theirs=1", false)
+	engine, asked, answer := heldEngine(t, victim)
+	cmd := w.command("loop")
+	cmd.Env = append(cmd.Env, engine)
+	loop := w.start(cmd)
+	w.eventually("killctr asks about the container", func() bool { return len(asked) > 0 })
+	down := w.start(w.command("down"))
+	w.eventually("down has begun", func() bool { return !w.has("governing") })
+	close(answer)
+	if status := down.wait(); status != 0 {
+		t.Errorf("down: exit status %d:\n%s", status, down.output())
+	}
+	loop.wait()
+	if !w.lives(victim) || w.isStopped(victim) || w.kills()[victim] != "failed" {
+		t.Errorf("lives %v, logged %q:\n%s", w.lives(victim), w.kills()[victim], loop.output())
+	}
+	w.isDown()
+}
+
 // A run that is killed as it calls up leaves nothing that comes up after down:
 // here up has not come to its lock yet.
 func TestDownAfterRunIsKilledAtItsStart(t *testing.T) {
