@@ -128,11 +128,15 @@ func (l *appender) cmdline(text *string, truncated bool) {
 }
 
 func (l *appender) percent(name string, x *float64) {
+	if x == nil {
+		l.null(name)
+		return
+	}
 	l.name(name)
-	if x != nil && (*x == 0 || *x >= 1e-6 && *x < 1e21) { // else with an exponent
+	if *x == 0 || *x >= 1e-6 && *x < 1e21 { // else with an exponent
 		*l = strconv.AppendFloat(*l, *x, 'f', -1, 64)
 	} else {
-		l.encode(x)
+		l.encode(*x)
 	}
 }
 
