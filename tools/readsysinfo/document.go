@@ -25,7 +25,7 @@ type document struct {
 	boottimeNS int64 // 0 where it does not tell
 	memory     memory
 	shims      bool // what was measured of a container is its runtime's shim
-	containers []documentContainer
+	containers []*documentContainer
 }
 
 type documentContainer struct {
@@ -41,8 +41,15 @@ func readBounded(path string, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
+	size, err := f.Seek(0, io.SeekEnd) // the module's document tells it too
+	if err == nil {
+		_, err = f.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		size = 256 << 10 // a pipe
+	}
 	var b bytes.Buffer
-	b.Grow(256 << 10)
+	b.Grow(int(min(max(size, 0), limit)) + bytes.MinRead) // with room to find the end in
 	if _, err := b.ReadFrom(io.LimitReader(f, limit+1)); err != nil {
 		return nil, err
 	}
@@ -109,18 +116,24 @@ func parseDocument(text []byte, keep bool) (*document, error) {
 // setContainers puts the containers in the order of their ids. Where it does
 // not tell when one was measured, that was at its beginning.
 func (d *document) setContainers(containers []documentContainer) {
-	slices.SortFunc(containers, func(a, b documentContainer) int { return strings.Compare(a.id, b.id) })
+	d.containers = make([]*documentContainer, len(containers))
 	for i := range containers {
-		if c := &containers[i]; !d.shims && c.atNS == 0 {
+		c := &containers[i]
+		if !d.shims && c.atNS == 0 {
 			c.atNS = d.boottimeNS
 		}
+		d.containers[i] = c
 	}
-	d.containers = containers
+	slices.SortFunc(d.containers, func(a, b *documentContainer) int { return strings.Compare(a.id, b.id) })
 }
+
+// leastText is about how much text the module writes of a container, in bytes,
+// and at least.
+const leastText = 256
 
 // containers reads the module's.
 func (p *parser) containers() []documentContainer {
-	list := []documentContainer{}
+	list := make([]documentContainer, 0, len(p.Text)/leastText+1)
 	p.items('[', ']', func() {
 		list = append(list, documentContainer{})
 		c := &list[len(list)-1]
@@ -244,8 +257,9 @@ func (d *document) complete(proc procfs, now *sample) error {
 	defer func() { files.close() }()
 	var r reader
 	deadline := time.Now().Add(patience)
-	for same := range sameID(d.containers, func(c *documentContainer) string { return c.id }) {
-		c := &same[0]
+	now.containers = make([]container, 0, len(d.containers))
+	for same := range sameID(d.containers, func(c **documentContainer) string { return (*c).id }) {
+		c := same[0]
 		if len(same) == 1 && c.memoryKnown && c.cpuKnown {
 			now.containers = append(now.containers, c.container)
 			continue
@@ -288,8 +302,8 @@ func (d *document) complete(proc procfs, now *sample) error {
 // pick is which of a document's containers with one id counts, and its cgroup
 // among those with the id. A document tells the cgroups by their inodes; nil is
 // returned where that does not help.
-func (g *cgroups) pick(same []documentContainer, among []cgroup) (c *documentContainer, at *cgroup, double string) {
-	c = &same[0]
+func (g *cgroups) pick(same []*documentContainer, among []cgroup) (c *documentContainer, at *cgroup, double string) {
+	c = same[0]
 	if len(same) == 1 && len(among) == 0 {
 		return c, nil, ""
 	}
@@ -297,8 +311,8 @@ func (g *cgroups) pick(same []documentContainer, among []cgroup) (c *documentCon
 		return c, &among[0], ""
 	}
 	told := make(map[uint64]*documentContainer)
-	for i := range same {
-		told[same[i].cgroupID] = &same[i]
+	for _, one := range same {
+		told[one.cgroupID] = one
 	}
 	delete(told, 0)
 	met := 0

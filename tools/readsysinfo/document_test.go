@@ -353,7 +353,8 @@ func FuzzParseDocument(f *testing.F) {
 		w := bufio.NewWriter(&out)
 		for i := range d.containers {
 			p := printer{processes: true}
-			if _, err := p.printContainer(w, record.Header{}, d.memory.total, &d.containers[i].container, nil); err != nil {
+			container, process := record.Header{Type: record.TypeContainer}, record.Header{Type: record.TypeProcess}
+			if _, err := p.printContainer(w, container.Begin(), process.Begin(), d.memory.total, &d.containers[i].container, nil); err != nil {
 				t.Fatal(err)
 			}
 		}

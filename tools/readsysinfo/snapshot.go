@@ -73,8 +73,12 @@ func (p printer) print(out io.Writer, s *sample, before bases) error {
 	}
 	w.Write(line)
 	lines := 1
+	head.Type = record.TypeContainer
+	containerBegin := head.Begin()
+	head.Type = record.TypeProcess
+	processBegin := head.Begin()
 	for i := range s.containers {
-		n, err := p.printContainer(w, head, s.memory.total, &s.containers[i], before)
+		n, err := p.printContainer(w, containerBegin, processBegin, s.memory.total, &s.containers[i], before)
 		if err != nil {
 			return err
 		}
@@ -105,10 +109,9 @@ func (p printer) hostRecord(head record.Header, s *sample, before bases) (*recor
 }
 
 // printContainer writes a container's lines, and tells how many they are.
-func (p printer) printContainer(w *bufio.Writer, head record.Header, total uint64, c *container, before bases) (lines int, err error) {
-	head.Type = record.TypeContainer
+func (p printer) printContainer(w *bufio.Writer, containerBegin, processBegin []byte, total uint64, c *container, before bases) (lines int, err error) {
 	one := record.Container{
-		Header: head, ID: c.id, Engine: c.engine,
+		ID: c.id, Engine: c.engine,
 		PID: c.first.pid, Process: c.first.name, Cmdline: c.first.cmdline.pointer(), CmdlineTruncated: c.first.cmdline.truncated, Processes: c.count,
 		MemoryKB: c.memoryKB, MemoryLimitKB: c.memoryLimit, RSSKB: c.rssKB, VSZKB: c.vszKB, MemoryPercent: percent(c.memoryKB, total),
 		CPUNS: c.cpuNS, CPULimitPercent: c.cpuLimit,
@@ -117,14 +120,13 @@ func (p printer) printContainer(w *bufio.Writer, head record.Header, total uint6
 		one.AtNS = &c.atNS
 	}
 	one.CPUPercent, one.IntervalMS = before.ofContainer(c)
-	if _, err := w.Write(one.Append(w.AvailableBuffer())); err != nil || !p.processes {
+	if _, err := w.Write(one.Append(w.AvailableBuffer(), containerBegin)); err != nil || !p.processes {
 		return 1, err
 	}
-	head.Type = record.TypeProcess
 	for i := range c.processes {
 		of := &c.processes[i]
 		one := record.Process{
-			Header: head, ID: c.id, PID: of.pid, Name: of.name, State: of.state,
+			ID: c.id, PID: of.pid, Name: of.name, State: of.state,
 			Cmdline: of.cmdline.pointer(), CmdlineTruncated: of.cmdline.truncated,
 			VSZKB: of.vszKB, RSSKB: of.rssKB, MemoryPercent: percent(of.rssKB, total),
 			CPUPercent: before.ofProcess(c, of),
@@ -132,7 +134,7 @@ func (p printer) printContainer(w *bufio.Writer, head record.Header, total uint6
 		if !of.cpuUnknown {
 			one.CPUNS = &of.cpuNS
 		}
-		if _, err := w.Write(one.Append(w.AvailableBuffer())); err != nil {
+		if _, err := w.Write(one.Append(w.AvailableBuffer(), processBegin)); err != nil {
 			return 0, err
 		}
 	}

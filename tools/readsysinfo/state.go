@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unsafe"
 
 	"github.com/google/renameio/v2"
 )
@@ -114,7 +115,7 @@ const (
 
 func parseState(text []byte) (state, error) {
 	var st state
-	head, rest, _ := strings.Cut(string(text), "\n")
+	head, rest, _ := strings.Cut(unsafe.String(unsafe.SliceData(text), len(text)), "\n")
 	if words := strings.Fields(head); len(words) > 1 && words[0] == "readsysinfo" && words[1] != stateVersion {
 		return st, fmt.Errorf("a state of version %s, of another release: this one keeps version %s", cut(words[1], 16), stateVersion)
 	}
@@ -139,9 +140,9 @@ func (st *state) parseLine(line string) error {
 	}
 	for i := range want {
 		var number string
-		var err error
+		var ok bool
 		number, numbers, _ = strings.Cut(numbers, " ")
-		if want[i], err = strconv.ParseUint(number, 10, 63); err != nil {
+		if want[i], ok = parseWhole(number); !ok {
 			return fmt.Errorf("not a whole number: %q", cut(number, 32))
 		}
 	}
@@ -153,7 +154,11 @@ func (st *state) parseLine(line string) error {
 	case of == ofSample && last >= 0 && int64(n[0]) <= st.Samples[last].AtNS:
 		return errors.New("older than the sample before it")
 	case of == ofSample:
-		st.Samples = append(st.Samples, counters{int64(n[0]), make(map[string]counter), make(map[int]counter)})
+		many := 0
+		if last >= 0 {
+			many = len(st.Samples[last].Containers)
+		}
+		st.Samples = append(st.Samples, counters{int64(n[0]), make(map[string]counter, many), make(map[int]counter)})
 	case last < 0:
 		return errors.New("of no sample")
 	case of == ofProcess:

@@ -10,10 +10,10 @@ import (
 // The records that a snapshot has thousands of are encoded here to the same
 // bytes as by Marshal, in a third of the time.
 
-// Append appends c as a line, but for the fields that later stages add. Its
-// numbers are to be finite and not negative, its time's year of four digits.
-func (c *Container) Append(line []byte) []byte {
-	l := c.Header.begin(line)
+// Append appends c as a line that begins as its Header's Begin, but for the
+// fields that later stages add. Its numbers are to be finite and not negative.
+func (c *Container) Append(line, begin []byte) []byte {
+	l := appender(append(line, begin...))
 	l.text("id", c.ID)
 	l.text("engine", c.Engine)
 	l.number("pid", uint64(c.PID))
@@ -34,8 +34,8 @@ func (c *Container) Append(line []byte) []byte {
 }
 
 // Append appends p as a line, as Container's does.
-func (p *Process) Append(line []byte) []byte {
-	l := p.Header.begin(line)
+func (p *Process) Append(line, begin []byte) []byte {
+	l := appender(append(line, begin...))
 	l.text("id", p.ID)
 	l.number("pid", uint64(p.PID))
 	l.text("name", p.Name)
@@ -52,8 +52,10 @@ func (p *Process) Append(line []byte) []byte {
 // appender is a line so far, to which members are appended.
 type appender []byte
 
-func (h *Header) begin(line []byte) appender {
-	l := appender(append(line, '{'))
+// Begin is what lines with this header begin with, for all of a snapshot's of
+// one type. Its time's year is to be of four digits.
+func (h *Header) Begin() []byte {
+	l := appender{'{'}
 	l.text("type", h.Type)
 	l.name("time")
 	l = append(h.Time.AppendFormat(append(l, '"'), time.RFC3339Nano), '"')
@@ -128,11 +130,15 @@ func (l *appender) cmdline(text *string, truncated bool) {
 }
 
 func (l *appender) percent(name string, x *float64) {
+	if x == nil {
+		l.null(name)
+		return
+	}
 	l.name(name)
-	if x != nil && (*x == 0 || *x >= 1e-6 && *x < 1e21) { // else with an exponent
+	if *x == 0 || *x >= 1e-6 && *x < 1e21 { // else with an exponent
 		*l = strconv.AppendFloat(*l, *x, 'f', -1, 64)
 	} else {
-		l.encode(x)
+		l.encode(*x)
 	}
 }
 

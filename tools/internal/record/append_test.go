@@ -30,9 +30,11 @@ func FuzzAppend(f *testing.F) {
 			IntervalMS: span, CPULimitPercent: rate}
 		p := Process{Header: head, ID: b, PID: int(n >> 1), Name: a, State: b, Cmdline: cmdline, CmdlineTruncated: n%3 == 0, VSZKB: n,
 			RSSKB: n / 3, MemoryPercent: x, CPUNS: known, CPUPercent: rate}
-		for _, record := range []interface{ Append([]byte) []byte }{&c, &p} {
+		for _, record := range []interface {
+			Append(line, begin []byte) []byte
+		}{&c, &p} {
 			want, err := Marshal(record)
-			if got := record.Append([]byte("before")); err != nil || string(got) != "before"+string(want) {
+			if got := record.Append([]byte("before"), head.Begin()); err != nil || string(got) != "before"+string(want) {
 				t.Errorf("got  %s\nwant %s%v", got, want, err)
 			}
 		}
