@@ -68,15 +68,10 @@ func listDays(dir string) ([]*day, error) {
 	return days, nil
 }
 
-// tornTail is where the whole lines of a file end, and how long the file is.
-// What lies between was being written when the machine stopped: part of a
-// line, or the zeros of a block that never got its data.
-func tornTail(f *os.File) (end, size int64, err error) {
-	info, err := f.Stat()
-	if err != nil {
-		return 0, 0, err
-	}
-	size = info.Size()
+// tornTail is where the whole lines within a file's first size bytes end. What
+// comes after them was being written when the machine stopped: part of a line,
+// or the zeros of a block that never got its data.
+func tornTail(f io.ReaderAt, size int64) (end int64, err error) {
 	end, err = trimZeros(f, size)
 	var line record.Line
 	for err == nil && end > 0 {
@@ -90,7 +85,7 @@ func tornTail(f *os.File) (end, size int64, err error) {
 		}
 		end -= int64(len(text))
 	}
-	return end, size, err
+	return end, err
 }
 
 // trimZeros is where the zeros at the end of f's first size bytes begin.

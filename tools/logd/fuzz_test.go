@@ -54,6 +54,7 @@ func FuzzOpen(f *testing.F) {
 	f.Add([]byte("{\"n\":1}\n{\"n\":2}\n"), []byte("0 8 a\n8 16 b\n"), []byte("index"))
 	f.Add([]byte("{\"n\":1}\n{\"n\""), []byte("0 8 a\n8 16 b"), encodeBlock(nil, block{0, 8, 0, 0, 8, true}))
 	f.Add([]byte("\x00\x00\n"), []byte("9223372036854775807 9223372036854775807 a\n"), encodeBlock(nil, unknownBlock(0, math.MaxInt64)))
+	f.Add([]byte("1}\n{\"n\":2}\n"), []byte("0 8 a\n8 16 b\n"), []byte("index")) // a day that somebody has edited
 	f.Fuzz(func(t *testing.T, day, journal, index []byte) {
 		dir := t.TempDir()
 		writeLog(t, dir, string(day), string(journal))

@@ -120,17 +120,26 @@ func (s *Store) repair(f *os.File, d *day) ([]extent, error) {
 	if err != nil {
 		return nil, err
 	}
-	end, size, err := tornTail(f)
+	info, err := f.Stat()
 	if err != nil {
 		return nil, err
 	}
-	end = min(end, written)
-	path := s.own(d.name + ".batches")
-	extents, kept, torn, err := readJournal(path, end)
-	if err != nil {
-		return nil, err
+	path, size := s.own(d.name+".batches"), info.Size()
+	var extents []extent
+	var end, kept int64
+	// What the journal cuts off may begin within a line, if somebody has edited the day.
+	for torn := min(size, written); ; {
+		if end, err = tornTail(f, torn); err != nil {
+			return nil, err
+		}
+		if extents, kept, torn, err = readJournal(path, end); err != nil {
+			return nil, err
+		}
+		if torn >= end {
+			break
+		}
 	}
-	if end = min(end, torn); end < size {
+	if end < size {
 		aside, err := quarantine(f, end, size)
 		if err != nil {
 			return nil, err
