@@ -150,7 +150,7 @@ func TestOwnPathsForReal(t *testing.T) {
 	if err := os.Remove(g.files.cpu.path + g.parent + "/" + testID(1)); err != nil {
 		t.Fatal(err)
 	}
-	s := capture(t, "--source=cgroup", "--span=300ms") // its counters are read up to a patience apart
+	s := capture(t, "--source=cgroup", "--span=300ms")            // its counters are read up to a patience apart
 	if c := find(s, testID(1)); c == nil || c.CPUPercent == nil { // a sleeper may have used none since it moved
 		t.Errorf("%v: %s%s", s.err, s.stderr, s.stdout)
 	}
