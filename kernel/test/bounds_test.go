@@ -42,8 +42,11 @@ func descendants(t *testing.T, n, count int, controllers string) cgroup {
 // TestWideGuestDescendants: however many cgroups a container makes, and however many CPUs each is counted for, opening
 // the file is as quick and lets others run.
 func TestWideGuestDescendants(t *testing.T) {
-	if possible, _ := os.ReadFile("/sys/devices/system/cpu/possible"); strings.TrimSpace(string(possible)) != "0-63" {
-		t.Errorf("possible CPUs: %q", possible)
+	possible, _ := os.ReadFile("/sys/devices/system/cpu/possible")
+	t.Logf("possible CPUs: %s", possible)
+	// Since 6.9 only those are possible that the machine says it could get, and the emulator's says none.
+	if strings.TrimSpace(string(possible)) != "0-63" && !since(6, 9) {
+		t.Error("not 64")
 	}
 	load(t, "")
 	box := descendants(t, 0, 10_000, "")

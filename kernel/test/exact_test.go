@@ -57,6 +57,7 @@ func TestGuestDelayed(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.WriteFile(limit, []byte("950000"), 0) })
+	noFairServer(t)
 	// The last that a walk comes to, on the other CPU.
 	steady := newCgroup(t, "docker/"+id(5))
 	steady.write(t, "cpu.max", "50000 100000")
@@ -101,6 +102,21 @@ func TestGuestDelayed(t *testing.T) {
 		}
 	}
 	t.Error("never was a snapshot so late")
+}
+
+// noFairServer takes away what Linux 6.12 and later keep for those that are not urgent: 50 ms of each second.
+func noFairServer(t *testing.T) {
+	t.Helper()
+	hasKmemleak(t) // mounts the kernel's own files for those who debug it
+	const runtime = "/sys/kernel/debug/sched/fair_server/cpu0/runtime"
+	kept, err := os.ReadFile(runtime)
+	if errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	if err := errors.Join(err, os.WriteFile(runtime, []byte("0"), 0)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.WriteFile(runtime, kept, 0) })
 }
 
 // TestGuestExactMemory compares the resident memory of processes of several sizes and threads with their page tables.

@@ -16,7 +16,12 @@ const nobody = 65534
 func ordinary(t testing.TB, first, count int) {
 	t.Helper()
 	for n := first; n < first+count; n++ {
-		newCgroup(t, "docker/"+id(n)).start(t, "/bin/sleep", "sleep", "100000")
+		pid := newCgroup(t, "docker/"+id(n)).start(t, "/bin/sleep", "sleep", "100000")
+		// While it starts it locks its memory, and its command line cannot be had.
+		eventually(t, "asleep", func() bool {
+			stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+			return strings.Contains(string(stat), ") S ")
+		})
 	}
 }
 
