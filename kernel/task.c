@@ -194,12 +194,12 @@ static int add_process(struct snapshot *s, struct container *c,
 }
 
 /*
- * Looks at the first process from @pid on, and moves @pid beyond it. Returns
+ * Looks at the first process from @nr on, and moves @nr beyond it. Returns
  * false after the last one. A process of a container goes to @task with a
- * reference, its container to @known, or to @found where it is the first.
+ * reference, its container to @of, which is @found where it is the first.
  */
 static bool next_process(struct snapshot *s, int *nr, struct task_struct **task,
-			 struct container **known, struct container *found)
+			 struct container **of, struct container *found)
 {
 	struct task_struct *leader;
 	struct pid *pid;
@@ -216,8 +216,8 @@ static bool next_process(struct snapshot *s, int *nr, struct task_struct **task,
 	/* As cgroup.procs: a process counts while a thread of it lives. */
 	if (leader && !(leader->flags & PF_KTHREAD) &&
 	    atomic_read(&leader->signal->live)) {
-		*known = task_container(s, leader, found);
-		if (*known)
+		*of = task_container(s, leader, found);
+		if (*of)
 			*task = get_task_struct(leader);
 	}
 	rcu_read_unlock();

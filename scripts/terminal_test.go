@@ -56,7 +56,8 @@ func (w *world) inTerminal(cmd *exec.Cmd) *terminal {
 	return &terminal{p, keys}
 }
 
-// press presses keys one after the other, faster than any script starts its children, or closes the terminal.
+// press presses keys one after the other, or closes the terminal. Between two
+// keys a script has the time to start a child, which the next one ends.
 func (t *terminal) press(keys string) {
 	if keys == "" {
 		t.keys.Close()

@@ -177,10 +177,13 @@ var errUncounted = errors.New("passed over, since its cgroup counts no memory")
 func (g *cgroups) measureBy(deadline time.Time, r *reader, path string, c container, keep, limits bool) (now container, running bool, err error) {
 	for {
 		now, running, err = g.measure(r, path, c, keep, limits)
-		if gone(err) && g.source == record.SourceCgroup2 {
-			err = fmt.Errorf("%w: %w", errUncounted, err)
+		if !gone(err) {
+			return now, running, err
 		}
-		if !gone(err) || errors.Is(err, errUncounted) || time.Now().After(deadline) {
+		if g.source == record.SourceCgroup2 {
+			return now, running, fmt.Errorf("%w: %w", errUncounted, err)
+		}
+		if time.Now().After(deadline) {
 			return now, running, err
 		}
 		time.Sleep(patience / 20)

@@ -29,10 +29,7 @@ func TestFallBack(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			tr := newTree(t)
-			tr.cgroup2()
-			tr.v2("/docker/"+idA, 10)
-			tr.process(10, "web", "S", 1, 500, "web\x00")
+			tr := newTreeOfOne(t)
 			tr.write("proc/sysinfo_winnow", test.text)
 			s := tr.run("--source=auto")
 			if s.err != nil || s.host.Source != "cgroup2" || len(s.containers) != 1 || s.containers[0].CPUPercent == nil || text(s.containers[0].Cmdline) != "web" {
@@ -69,10 +66,7 @@ func TestRatesAfterFallBack(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			tr := newTree(t)
-			tr.cgroup2()
-			tr.v2("/docker/"+idA, 10)
-			tr.process(10, "web", "S", 1, 500, "web\x00")
+			tr := newTreeOfOne(t)
 			tr.write("proc/sysinfo_winnow", "{")
 			path := tr.state(test.source, test.seconds, counted(1))
 			s := tr.run("--source=auto", "--state", path)
@@ -134,10 +128,7 @@ func TestModuleIsOpenedOnce(t *testing.T) {
 // A module that is unloaded between two samples is not worth a word.
 func TestModuleGoes(t *testing.T) {
 	t.Parallel()
-	tr := newTree(t)
-	tr.cgroup2()
-	tr.v2("/docker/"+idA, 10)
-	tr.process(10, "web", "S", 1, 500, "web\x00")
+	tr := newTreeOfOne(t)
 	tr.pipe("proc/sysinfo_winnow", func() string {
 		os.Remove(filepath.Join(tr.dir, "proc/sysinfo_winnow"))
 		return moduleDocument(boottime(), 900e9)

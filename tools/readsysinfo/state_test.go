@@ -264,10 +264,7 @@ func TestWaits(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			tr := newTree(t)
-			tr.cgroup2()
-			tr.v2("/docker/"+idA, 10)
-			tr.process(10, "web", "S", 1, 500, "web\x00")
+			tr := newTreeOfOne(t)
 			start := boottime()
 			st := state{BootID: test.boot, Source: test.source}
 			for _, age := range test.ages {
@@ -307,10 +304,7 @@ func TestSpanOutOfBounds(t *testing.T) {
 
 func TestStateIsKept(t *testing.T) {
 	t.Parallel()
-	tr := newTree(t)
-	tr.cgroup2()
-	tr.v2("/docker/"+idA, 10)
-	tr.process(10, "web", "S", 1, 500, "web\x00")
+	tr := newTreeOfOne(t)
 	path := filepath.Join(tr.dir, "kept")
 	start := boottime()
 	if s := tr.run("--state", path, "--processes"); s.err != nil {
@@ -458,10 +452,7 @@ func TestStateThatCannotBeWritten(t *testing.T) {
 
 func TestTwoAtOnce(t *testing.T) {
 	t.Parallel()
-	tr := newTree(t)
-	tr.cgroup2()
-	tr.v2("/docker/"+idA, 10)
-	tr.process(10, "web", "S", 1, 500, "web\x00")
+	tr := newTreeOfOne(t)
 	path := filepath.Join(tr.dir, "kept")
 	var runs sync.WaitGroup
 	for range 4 {

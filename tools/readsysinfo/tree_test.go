@@ -36,6 +36,15 @@ func newTree(t *testing.T) tree {
 	return tr
 }
 
+// newTreeOfOne is one of v2 with the container idA, whose one process is web.
+func newTreeOfOne(t *testing.T) tree {
+	tr := newTree(t)
+	tr.cgroup2()
+	tr.v2("/docker/"+idA, 10)
+	tr.process(10, "web", "S", 1, 500, "web\x00")
+	return tr
+}
+
 func (tr tree) write(path, text string) {
 	tr.t.Helper()
 	path = filepath.Join(tr.dir, path)
