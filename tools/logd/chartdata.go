@@ -10,6 +10,7 @@ import (
 	"unsafe"
 
 	"winnow/tools/internal/record"
+	"winnow/tools/logd/store"
 
 	"github.com/tidwall/gjson"
 )
@@ -103,7 +104,7 @@ func readChartLine(line []byte) (l chartLine, ok bool) {
 		case "type":
 			l.kind = value.Str
 		case "time":
-			l.at, ok = parseTime(value.Str)
+			l.at, ok = store.ParseTime(value.Str)
 		case "id":
 			l.id = value.Str
 		case "name":
@@ -131,10 +132,10 @@ func readChartLine(line []byte) (l chartLine, ok bool) {
 }
 
 // readChart reads what the charts of host show of a span.
-func (s *Store) readChart(host string, since, until int64) (*chartData, error) {
+func readChart(s *store.Store, host string, since, until int64) (*chartData, error) {
 	d := &chartData{host: host, since: since, until: until, hosts: make(map[int]*hostSlot), containers: make(map[string]*track)}
-	f := &filter{since: since, until: until, equal: []member{{"host", host}}}
-	err := s.Query(f, lineFunc(func(line []byte) error {
+	f := &store.Filter{Since: since, Until: until, Equal: []store.Member{{Name: "host", Value: host}}}
+	err := s.Query(f, store.LineFunc(func(line []byte) error {
 		if l, ok := readChartLine(line); ok {
 			d.add(&l)
 		}

@@ -151,7 +151,7 @@ func (s *server) chartData(q chartQuery) (*chartData, error) {
 		return c.data, nil
 	}
 	*c = chartCache{} // not both at once
-	data, err := s.store.readChart(q.host, q.since, q.until)
+	data, err := readChart(s.store, q.host, q.since, q.until)
 	if err == nil {
 		*c = chartCache{q, data, s.now()}
 	}

@@ -19,85 +19,6 @@ import (
 	"github.com/valyala/fasthttp"
 )
 
-// FuzzMatches compares the search for lines with a plain reading of them.
-func FuzzMatches(f *testing.F) {
-	for _, line := range checkLines {
-		f.Add(line, "type", "kill", true)
-		f.Add(line, "id", "a", false)
-	}
-	f.Add(`{"x":{"type":"kill"},"type":"k\u0069ll","time":"2026-11-21T12:00:00Z"}`, "type", "kill", true)
-	f.Fuzz(func(t *testing.T, text, name, value string, timed bool) {
-		var line record.Line
-		if strings.Contains(text, "\n") || line.Parse([]byte(text)) != nil {
-			return
-		}
-		q := anyTime(filter{equal: []member{{name, value}}})
-		if timed {
-			q.since = noon.UnixNano()
-		}
-		got := line.Get(name)
-		at, known := parseTime(line.Get("time").Str)
-		want := got.Raw != "" && got.Raw[0] == '"' && (got.Str == value || name == "id" && strings.HasPrefix(got.Str, value)) && (!timed || known && at >= q.since)
-		var b strings.Builder
-		out := &limited{&b, 0}
-		if err := scanLines([]byte(text+"\n"), q.needle(), &q, out); err != nil {
-			t.Fatal(err)
-		}
-		if found := b.Len() > 0; found != want {
-			t.Fatalf("%q with %q = %q, timed %v: found %v, want %v", text, name, value, timed, found, want)
-		}
-	})
-}
-
-// FuzzOpen starts a log on whatever its files hold.
-func FuzzOpen(f *testing.F) {
-	f.Add([]byte("{\"n\":1}\n{\"n\":2}\n"), []byte("0 8 a\n8 16 b\n"), []byte("index"))
-	f.Add([]byte("{\"n\":1}\n{\"n\""), []byte("0 8 a\n8 16 b"), encodeBlock(nil, block{0, 8, 0, 0, 8, true}))
-	f.Add([]byte("\x00\x00\n"), []byte("9223372036854775807 9223372036854775807 a\n"), encodeBlock(nil, unknownBlock(0, math.MaxInt64)))
-	f.Add([]byte("1}\n{\"n\":2}\n"), []byte("0 8 a\n8 16 b\n"), []byte("index")) // a day that somebody has edited
-	f.Fuzz(func(t *testing.T, day, journal, index []byte) {
-		dir := t.TempDir()
-		writeLog(t, dir, string(day), string(journal))
-		if err := os.WriteFile(filepath.Join(dir, ownDir, "2026-11-21.index"), index, 0o644); err != nil {
-			t.Fatal(err)
-		}
-		s, err := openStore(storeOptions{dir: dir}, realDisk{}, newClock().now, t.Logf)
-		if err != nil {
-			t.Fatal(err)
-		}
-		before := readAll(t, s)
-		// What is stored is there, once; what is not was stored before, as a
-		// journal that names the batch says.
-		for i, id := range []string{"new", "new"} {
-			line := fmt.Sprintf(`{"n":%d}`, i) + "\n"
-			b := newBatch(id, line)
-			if err := s.Append(b); err != nil {
-				t.Fatal(err)
-			}
-			if b.duplicate && i == 0 && !bytes.Contains(journal, []byte(id)) || !b.duplicate && i == 1 {
-				t.Fatalf("append %d: duplicate is %v, with the journal %q", i, b.duplicate, journal)
-			}
-			if !b.duplicate {
-				before += line
-			}
-			if got := readAll(t, s); got != before {
-				t.Fatalf("append %d: has %q, want %q", i, got, before)
-			}
-		}
-		if err := s.Close(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		again, err := openStore(storeOptions{dir: dir}, realDisk{}, newClock().now, t.Logf)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer again.Close(t.Context())
-		if got := readAll(t, again); got != before {
-			t.Fatalf("opened again it has %q, want %q", got, before)
-		}
-	})
-}
-
 // FuzzFilter compares the parameters as they are taken with a plain reading of
 // them.
 func FuzzFilter(f *testing.F) {
@@ -131,10 +52,10 @@ func readFilter(text string) (filter, bool) {
 		}
 		given[name] = value
 	}
-	f, ok := anyTime(filter{}), true
+	f, ok := filter{Filter: store.AnyTime(store.Filter{})}, true
 	for _, name := range strings.Fields("id name snapshot host verdict class type") {
 		if value, asked := given[name]; asked {
-			f.equal = append(f.equal, member{name, value})
+			f.Equal = append(f.Equal, store.Member{Name: name, Value: value})
 			delete(given, name)
 		}
 	}
@@ -142,23 +63,23 @@ func readFilter(text string) (filter, bool) {
 		good := false
 		switch name {
 		case "since":
-			f.since, good = readWhen(value)
+			f.Since, good = readWhen(value)
 		case "until":
-			f.until, good = readWhen(value)
+			f.Until, good = readWhen(value)
 		case "limit":
 			n, isInt := new(big.Int).SetString(value, 10)
 			good = isInt && n.Sign() > 0 && n.IsInt64()
 			if good {
-				f.limit = int(n.Int64())
+				f.Limit = int(n.Int64())
 			}
 		case "order":
-			f.newestFirst, good = value == "desc", value == "desc" || value == "asc"
+			f.NewestFirst, good = value == "desc", value == "desc" || value == "asc"
 		case "follow":
 			f.follow, good = slices.Contains(strings.Fields("1 t T true True TRUE"), value), slices.Contains(strings.Fields("1 t T true True TRUE 0 f F false False FALSE"), value)
 		}
 		ok = ok && good
 	}
-	return f, ok && !(f.follow && (f.newestFirst || f.until != math.MaxInt64))
+	return f, ok && !(f.follow && (f.NewestFirst || f.Until != math.MaxInt64))
 }
 
 // readWhen reads a time of a query, in ns since 1970, without a number that

@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"winnow/tools/internal/record"
+	"winnow/tools/logd/store"
 
 	"github.com/valyala/fasthttp"
 	"golang.org/x/sync/semaphore"
@@ -37,8 +38,8 @@ type refusal struct {
 
 func (s *server) post(ctx *fasthttp.RequestCtx) {
 	id := string(ctx.Request.Header.Peek(batchHeader))
-	if id != "" && !validID(id) {
-		fail(ctx, fasthttp.StatusBadRequest, "%s: not 1 to %d of A-Z a-z 0-9 . _ : -", batchHeader, maxID)
+	if id != "" && !store.ValidID(id) {
+		fail(ctx, fasthttp.StatusBadRequest, "%s: not 1 to %d of A-Z a-z 0-9 . _ : -", batchHeader, store.MaxID)
 		return
 	}
 	if how := ctx.Request.Header.ContentEncoding(); len(how) > 0 && string(how) != "identity" {
@@ -65,18 +66,24 @@ func (s *server) post(ctx *fasthttp.RequestCtx) {
 		failBody(ctx, err)
 		return
 	}
-	b, ans := parseBatch(body.bytes)
+	ans := &answer{Refused: []refusal{}}
+	var kills []killKey
+	b := store.NewBatch(id, body.bytes, ans.refuse, func(kind, class, result []byte) {
+		if string(kind) == record.TypeKill {
+			kills = append(kills, newKillKey(string(class), string(result)))
+		}
+	})
 	s.refused.Add(int64(len(ans.Refused) + ans.More))
-	b.id = id
-	if b.count > 0 {
+	if b.Count > 0 {
 		if err := s.store.Append(b); err != nil {
 			s.failStore(ctx, err)
 			return
 		}
 	}
-	ans.Duplicate = b.duplicate
-	if !b.duplicate {
-		ans.Stored = b.count
+	ans.Duplicate = b.Duplicate
+	if !b.Duplicate {
+		ans.Stored = b.Count
+		s.kills.add(kills)
 	}
 	reply(ctx, ans)
 }
@@ -96,7 +103,7 @@ func failBody(ctx *fasthttp.RequestCtx, err error) {
 // failStore answers what may work later. Nothing was stored.
 func (s *server) failStore(ctx *fasthttp.RequestCtx, err error) {
 	status := fasthttp.StatusServiceUnavailable
-	if errors.Is(err, errFull) {
+	if errors.Is(err, store.ErrFull) {
 		status = fasthttp.StatusInsufficientStorage
 	}
 	ctx.Response.Header.Set(fasthttp.HeaderRetryAfter, "5")
@@ -152,39 +159,6 @@ func (b *bodyBuffer) free() {
 	if cap(b.bytes) <= 1<<20 { // rare large ones are not kept
 		bodyBuffers.Put(b)
 	}
-}
-
-var checkers = sync.Pool{New: func() any { return new(checker) }}
-
-// parseBatch checks the lines of body, which the batch keeps.
-func parseBatch(body []byte) (*batch, *answer) {
-	b := &batch{done: make(chan error, 1)}
-	ans := &answer{Refused: []refusal{}}
-	b.lines = body[:0] // what is kept of it is never longer than what was read
-	number := 0
-	c := checkers.Get().(*checker)
-	defer checkers.Put(c)
-	for len(body) > 0 {
-		var text []byte
-		text, body, _ = bytes.Cut(body, []byte{'\n'})
-		number++
-		text = bytes.TrimSuffix(text, []byte{'\r'})
-		if len(bytes.TrimSpace(text)) == 0 {
-			continue
-		}
-		f, err := c.check(text)
-		if err != nil {
-			ans.refuse(number, err)
-			continue
-		}
-		b.index.extend(int64(len(text)+1), f.at, f.timed)
-		if string(f.kind) == record.TypeKill {
-			b.kills = append(b.kills, newKillKey(string(f.class), string(f.result)))
-		}
-		b.count++
-		b.lines = append(append(b.lines, text...), '\n')
-	}
-	return b, ans
 }
 
 func (a *answer) refuse(line int, err error) {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"winnow/tools/internal/record"
+	"winnow/tools/logd/store"
 
 	"github.com/tidwall/gjson"
 )
@@ -80,12 +81,12 @@ func newLive() *live {
 }
 
 // run looks at new lines until stop is closed.
-func (l *live) run(s *Store, stop <-chan struct{}, warn func(string, ...any)) {
-	var at position
-	all := anyTime(filter{})
+func (l *live) run(s *store.Store, stop <-chan struct{}, warn func(string, ...any)) {
+	var at store.Position
+	all := store.AnyTime(store.Filter{})
 	for {
-		views, end, grown := s.views(&all, at)
-		if err := s.query(lastOf(views), &all, &limited{w: lineFunc(l.take)}); err != nil {
+		views, end, grown := s.Views(&all, at)
+		if err := s.QueryViews(store.Last(views, liveSpan), &all, store.NewLimited(store.LineFunc(l.take), 0)); err != nil {
 			warn("the newest lines: %v", err)
 		}
 		if at != end {
@@ -103,23 +104,6 @@ func (l *live) run(s *Store, stop <-chan struct{}, warn func(string, ...any)) {
 		case <-time.After(liveEvery):
 		}
 	}
-}
-
-// lastOf leaves of views the last blocks, up to liveSpan.
-func lastOf(views []view) []view {
-	room := int64(liveSpan)
-	backward := anyTime(filter{newestFirst: true})
-	newest := true
-	for i := range slices.Backward(views) {
-		for b := range views[i].wanted(&backward) {
-			if room -= b.bytes; room < 0 && (!newest || b.unknown()) {
-				views[i].from = b.to
-				return views[i:]
-			}
-			newest = false
-		}
-	}
-	return views
 }
 
 func (l *live) take(line []byte) error {

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"winnow/tools/internal/cli"
+	"winnow/tools/logd/store"
 )
 
 // noon is the time at which tests' logds begin.
@@ -26,8 +27,9 @@ var noon = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 
 // clock is a clock that a test sets.
 type clock struct {
-	mu sync.Mutex
-	at time.Time
+	mu   sync.Mutex
+	at   time.Time
+	boot time.Duration
 }
 
 func newClock() *clock { return &clock{at: noon} }
@@ -42,6 +44,13 @@ func (c *clock) add(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.at = c.at.Add(d)
+	c.boot += d
+}
+
+func (c *clock) sinceBoot() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.boot
 }
 
 // patience is how long a test waits for what a busy machine does late.
@@ -90,7 +99,8 @@ func startLog(t *testing.T, dir string, options ...func(*server)) *testLog {
 	t.Helper()
 	l := &testLog{dir: dir, clock: newClock(), said: new(messages)}
 	l.server = newServer(l.clock.now, l.said.warn)
-	l.options.dir = dir
+	l.options.Dir = dir
+	l.server.clock = store.Clock{Wall: l.clock.now, Boot: l.clock.sinceBoot}
 	for _, set := range options {
 		set(l.server)
 	}
@@ -176,13 +186,24 @@ func (l *testLog) find(t *testing.T, query string) string {
 	return text
 }
 
+// file is what a day file holds, without the commits.
 func (l *testLog) file(t *testing.T, name string) string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(l.dir, name))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return string(text)
+	return withoutCommits(string(text))
+}
+
+func withoutCommits(text string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		if !strings.HasPrefix(line, `{"type":"commit",`) {
+			b.WriteString(line)
+		}
+	}
+	return b.String()
 }
 
 func TestStoresWhatWasPosted(t *testing.T) {
@@ -391,7 +412,7 @@ func TestSecondLogdKeepsOff(t *testing.T) {
 	dir := t.TempDir()
 	startLog(t, dir)
 	second := newServer(time.Now, new(messages).warn)
-	second.options.dir = dir
+	second.options.Dir = dir
 	if err := second.open(); err == nil || !strings.Contains(err.Error(), "another logd") {
 		t.Errorf("opened: %v", err)
 	}

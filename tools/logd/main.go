@@ -5,19 +5,14 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"os/signal"
-	"runtime"
 	"runtime/debug"
-	"strconv"
 	"syscall"
 	"time"
 
 	"winnow/tools/internal/cli"
-
-	"golang.org/x/sys/unix"
 )
 
 const summary = `
@@ -48,41 +43,7 @@ func main() {
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(memoryLimit)
 	}
-	// The writer's thread is in the kernel most of the time, and Go is slow to
-	// give its processor to others.
-	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
-	if err := scheduleAsBatch(); err != nil {
-		fmt.Fprintf(os.Stderr, "logd: %v\n", err) // slower, no more
-	}
 	cli.Main("logd", run)
-}
-
-// scheduleAsBatch tells the kernel that logd's threads need not run the moment
-// that they can: a request does not interrupt who sent it, and when logd gets
-// to it there are more of them to be stored at once.
-func scheduleAsBatch() error {
-	threads, err := os.ReadDir("/proc/self/task") // later ones do as the one that starts them
-	if err != nil {
-		return err
-	}
-	for _, thread := range threads {
-		tid, err := strconv.Atoi(thread.Name())
-		if err != nil {
-			return err
-		}
-		attr, err := unix.SchedGetAttr(tid, 0)
-		if err != nil {
-			return fmt.Errorf("sched_getattr: %w", err)
-		}
-		if attr.Policy != unix.SCHED_NORMAL {
-			continue // somebody chose it
-		}
-		attr.Policy = unix.SCHED_BATCH
-		if err := unix.SchedSetAttr(tid, attr, 0); err != nil {
-			return fmt.Errorf("sched_setattr: %w", err)
-		}
-	}
-	return nil
 }
 
 func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writer) error {
@@ -92,16 +53,16 @@ func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writ
 	s := newServer(time.Now, t.Warn)
 	o := &s.options
 	t.StringVar(&o.listen, "listen", "127.0.0.1:7070", "address to serve on; beyond this machine it needs --token-file or --open")
-	t.StringVar(&o.dir, "dir", "log", "directory of the day files, which must be there")
+	t.StringVar(&o.Dir, "dir", "log", "directory of the day files, which must be there")
 	tokenFile := t.String("token-file", "", "serve only who knows the token in this file")
 	open := t.Bool("open", false, "serve anyone who reaches --listen, on purpose")
 	cert := t.String("tls-cert", "", "file with the certificate (PEM) to serve TLS with")
 	key := t.String("tls-key", "", "file with its key (PEM)")
-	o.minFree = 64 << 20
-	t.Var(&o.minFree, "min-free", "store nothing more when the disk would have less than this left")
-	t.Var(&o.retain, "retain", "remove days that ended longer ago than this, such as 30d; 0d keeps them")
-	t.Var(&o.retainBytes, "retain-bytes", "remove the oldest days when all take more than this; 0 keeps them")
-	t.BoolVar(&o.compress, "compress", false, "compress days that are over, with zstd; queries find them all the same")
+	o.MinFree = 64 << 20
+	t.Var(&o.MinFree, "min-free", "store nothing more when the disk would have less than this left")
+	t.Var((*age)(&o.Retain), "retain", "remove days that ended longer ago than this, such as 30d; 0d keeps them")
+	t.Var(&o.RetainSize, "retain-bytes", "remove the oldest days when all take more than this; 0 keeps them")
+	t.BoolVar(&o.Compress, "compress", false, "compress days that are over, with zstd; queries find them all the same")
 	if err := t.Parse(args, stdout, 0); err != nil {
 		return err
 	}
@@ -122,6 +83,6 @@ func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writ
 	if err := s.open(); err != nil {
 		return errors.Join(err, l.Close())
 	}
-	t.Warn("%s holds the log in %s", l.Addr(), o.dir)
+	t.Warn("%s holds the log in %s", l.Addr(), o.Dir)
 	return s.serve(ctx, l)
 }

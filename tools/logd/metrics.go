@@ -12,27 +12,10 @@ import (
 	"time"
 
 	"winnow/tools/internal/record"
+	"winnow/tools/logd/store"
 
 	"github.com/valyala/fasthttp"
 )
-
-// syncBuckets are the upper bounds of the histogram of writes, in seconds.
-var syncBuckets = [...]float64{.0001, .0002, .0005, .001, .002, .005, .01, .02, .05, .1, .5, 1}
-
-// histogram counts durations, each in the first bucket that it fits in.
-type histogram struct {
-	buckets [len(syncBuckets) + 1]atomic.Int64
-	sum     atomic.Int64 // ns
-}
-
-func (h *histogram) observe(d time.Duration) {
-	i := 0
-	for i < len(syncBuckets) && d.Seconds() > syncBuckets[i] {
-		i++
-	}
-	h.buckets[i].Add(1)
-	h.sum.Add(int64(d))
-}
 
 // killKey is what kills are counted by.
 type killKey struct{ class, result string }
@@ -60,13 +43,15 @@ type killCounts struct {
 	by map[killKey]int64
 }
 
-func (k *killCounts) add(key killKey) {
+func (k *killCounts) add(keys []killKey) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.by == nil {
 		k.by = make(map[killKey]int64)
 	}
-	k.by[key]++
+	for _, key := range keys {
+		k.by[key]++
+	}
 }
 
 func (k *killCounts) get() map[killKey]int64 {
@@ -131,17 +116,17 @@ func (s *server) metrics(ctx *fasthttp.RequestCtx) {
 
 // writeOwn writes what logd says of itself.
 func (s *server) writeOwn(e *exposition) {
-	st := s.store.stats
+	st := &s.store.Stats
 	for _, c := range []struct {
 		name, help string
 		value      *atomic.Int64
 	}{
-		{"lines", "Lines stored.", &st.lines},
-		{"bytes", "Bytes of lines stored.", &st.bytes},
-		{"batches", "Batches stored.", &st.batches},
-		{"duplicate_batches", "Batches that had been stored before.", &st.duplicates},
-		{"writes", "Groups of batches that were written and synced at once.", &st.groups},
-		{"failed_writes", "Groups of batches that could not be stored.", &st.failures},
+		{"lines", "Lines stored.", &st.Lines},
+		{"bytes", "Bytes of lines stored.", &st.Bytes},
+		{"batches", "Batches stored.", &st.Batches},
+		{"duplicate_batches", "Batches that had been stored before.", &st.Duplicates},
+		{"writes", "Groups of batches that were written and synced at once.", &st.Groups},
+		{"failed_writes", "Groups of batches that could not be stored.", &st.Failures},
 		{"refused_lines", "Lines that were refused because they are no records.", &s.refused},
 		{"panics", "Requests that failed by an error of logd's own.", &s.panics},
 	} {
@@ -150,30 +135,30 @@ func (s *server) writeOwn(e *exposition) {
 	const write = "winnow_logd_write_seconds"
 	e.family(write, "histogram", "How long it took to write and sync a group of batches.")
 	count := int64(0)
-	for i := range st.sync.buckets {
-		count += st.sync.buckets[i].Load()
+	for i := range st.Sync.Buckets {
+		count += st.Sync.Buckets[i].Load()
 		bound := "+Inf"
-		if i < len(syncBuckets) {
-			bound = strconv.FormatFloat(syncBuckets[i], 'g', -1, 64)
+		if i < len(store.SyncBuckets) {
+			bound = strconv.FormatFloat(store.SyncBuckets[i], 'g', -1, 64)
 		}
 		e.value(write+"_bucket", float64(count), "le", bound)
 	}
-	e.value(write+"_sum", time.Duration(st.sync.sum.Load()).Seconds())
+	e.value(write+"_sum", time.Duration(st.Sync.Sum.Load()).Seconds())
 	e.value(write+"_count", float64(count))
 	e.single("winnow_logd_streams", "gauge", "Queries, followers and pages that are open.", float64(s.streams.Load()))
-	days, size := s.store.size()
+	days, size := s.store.Size()
 	e.single("winnow_logd_days", "gauge", "Day files.", float64(days))
 	e.single("winnow_logd_stored_bytes", "gauge", "Size of all day files.", float64(size))
-	if free, err := s.disk.Free(s.options.dir); err == nil {
+	if free, err := s.store.Free(); err == nil {
 		e.single("winnow_logd_disk_free_bytes", "gauge", "Room left on the disk of the log.", float64(free))
 	}
-	e.single("winnow_logd_disk_min_free_bytes", "gauge", "Room below which nothing is stored.", float64(s.options.minFree))
+	e.single("winnow_logd_disk_min_free_bytes", "gauge", "Room below which nothing is stored.", float64(s.options.MinFree))
 }
 
 func (s *server) writeKills(e *exposition) {
 	const name = "winnow_kills_total"
 	e.family(name, "counter", "Verdicts carried out since logd started, by what became of them.")
-	counts := s.store.stats.kills.get()
+	counts := s.kills.get()
 	for _, class := range killClasses {
 		for _, result := range killResults {
 			if n, any := counts[killKey{class, result}]; any || class != "other" && result != "other" {

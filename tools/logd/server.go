@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"winnow/tools/logd/store"
+
 	"github.com/valyala/fasthttp"
 	"golang.org/x/sync/semaphore"
 )
@@ -17,13 +19,14 @@ import (
 // server answers HTTP over a Store.
 type server struct {
 	options options
-	store   *Store
+	store   *store.Store
 	live    *live
-	disk    disk
+	clock   store.Clock
 	now     func() time.Time
 	warn    func(format string, a ...any)
 
 	refused  atomic.Int64 // lines
+	kills    killCounts
 	panics   atomic.Int64
 	streams  atomic.Int64 // open now
 	bodies   *semaphore.Weighted
@@ -38,19 +41,19 @@ const maxBodies = 32 << 20
 
 // options are what the flags say.
 type options struct {
-	storeOptions
+	store.Options
 	listen string
 	local  bool   // nobody but this machine is served
 	token  []byte // nil: none is needed
 }
 
 func newServer(now func() time.Time, warn func(string, ...any)) *server {
-	return &server{disk: realDisk{}, now: now, warn: warn, live: newLive(), bodies: semaphore.NewWeighted(maxBodies), stopping: make(chan struct{})}
+	return &server{clock: store.Clock{Wall: now, Boot: store.RealClock().Boot}, now: now, warn: warn, live: newLive(), bodies: semaphore.NewWeighted(maxBodies), stopping: make(chan struct{})}
 }
 
 // open opens the log.
 func (s *server) open() (err error) {
-	s.store, err = openStore(s.options.storeOptions, s.disk, s.now, s.warn)
+	s.store, err = store.Open(s.options.Options, s.clock, s.warn)
 	return err
 }
 

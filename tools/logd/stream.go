@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"winnow/tools/logd/store"
+
 	"github.com/valyala/fasthttp"
 )
 
@@ -98,15 +100,6 @@ func (o out) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// ReadFrom is what io.Copy writes with. The error may be r's.
-func (o out) ReadFrom(r io.Reader) (int64, error) {
-	n, err := o.Writer.ReadFrom(r)
-	if _, failed := o.Write(nil); failed != nil { // it keeps its own
-		err = failed
-	}
-	return n, err
-}
-
 func (o out) flush() error {
 	if err := o.Flush(); err != nil {
 		return writeError{err}
@@ -120,41 +113,30 @@ func (s *server) logs(ctx *fasthttp.RequestCtx) {
 		fail(ctx, fasthttp.StatusBadRequest, "%v", err)
 		return
 	}
-	views, end, grown := s.store.views(f, position{})
-	if f.newestFirst && anyUnknown(views, f) {
-		fail(ctx, fasthttp.StatusServiceUnavailable, "%v", errIndexing)
+	views, end, grown := s.store.Views(&f.Filter, store.Position{})
+	if f.NewestFirst && !store.Indexed(views, &f.Filter) {
+		fail(ctx, fasthttp.StatusServiceUnavailable, "%v", store.ErrIndexing)
 		return
 	}
 	s.stream(ctx, "application/x-ndjson", func(w *bufio.Writer) error {
-		l := &limited{out{w}, f.limit}
-		err := s.store.query(views, f, l)
+		o := out{w}
+		l := store.NewLimited(o, f.Limit)
+		err := s.store.QueryViews(views, &f.Filter, l)
 		if err == nil && f.follow {
-			err = s.follow(f, l, end, grown)
+			err = s.follow(&f.Filter, o, l, end, grown)
 		}
-		if errors.Is(err, errEnough) {
+		if errors.Is(err, store.ErrEnough) {
 			return nil
 		}
 		return err
 	})
 }
 
-func anyUnknown(views []view, f *filter) bool {
-	for _, v := range views {
-		for b := range v.wanted(f) {
-			if b.unknown() {
-				return true
-			}
-		}
-	}
-	return false
-}
-
 // follow writes the lines from end on as they are stored, until the client or
 // logd ends it. It reads them from the day file: a client that takes nothing
 // costs no more than its buffers, and its connection is closed after
 // writeTime. An empty line now and then shows whether it is still there.
-func (s *server) follow(f *filter, l *limited, end position, grown <-chan struct{}) error {
-	w := l.w.(out)
+func (s *server) follow(f *store.Filter, w out, l *store.Limited, end store.Position, grown <-chan struct{}) error {
 	for {
 		if err := w.flush(); err != nil {
 			return err
@@ -170,9 +152,9 @@ func (s *server) follow(f *filter, l *limited, end position, grown <-chan struct
 			continue
 		}
 		time.Sleep(followEvery)
-		var views []view
-		views, end, grown = s.store.views(f, end)
-		if err := s.store.query(views, f, l); err != nil {
+		var views []store.View
+		views, end, grown = s.store.Views(f, end)
+		if err := s.store.QueryViews(views, f, l); err != nil {
 			return errors.Join(err, w.flush())
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"winnow/tools/internal/record"
+	"winnow/tools/logd/store"
 
 	"github.com/tidwall/gjson"
 	"github.com/valyala/fasthttp"
@@ -80,11 +81,11 @@ func (s *server) why(ctx *fasthttp.RequestCtx, path string) {
 		fail(ctx, fasthttp.StatusBadRequest, "say which container: /why/NAME or /why/ID")
 		return
 	}
-	st, err := s.store.Why(container)
+	st, err := why(s.store, container)
 	switch {
 	case errors.Is(err, errUnknown):
 		fail(ctx, fasthttp.StatusNotFound, "%q: %v", container, err)
-	case errors.Is(err, errIndexing):
+	case errors.Is(err, store.ErrIndexing):
 		fail(ctx, fasthttp.StatusServiceUnavailable, "%v", err)
 	case err != nil:
 		s.warn("GET /why/%s: %v", container, err)
@@ -94,44 +95,44 @@ func (s *server) why(ctx *fasthttp.RequestCtx, path string) {
 	}
 }
 
-// Why tells the story of the container that has this id, or the beginning of
+// why tells the story of the container that has this id, or the beginning of
 // it, or that had this name last.
-func (s *Store) Why(container string) (*story, error) {
-	newest, err := s.newestOf(container)
+func why(s *store.Store, container string) (*story, error) {
+	newest, err := newestOf(s, container)
 	if err != nil {
 		return nil, err
 	}
 	st := &story{ID: newest.ID, Labels: map[string]string{}, Samples: []sample{}, Considered: []choice{}, Kills: []record.Kill{}, Others: []string{}}
-	about := anyTime(filter{equal: []member{{"id", newest.ID}}})
+	about := store.AnyTime(store.Filter{Equal: []store.Member{{Name: "id", Value: newest.ID}}})
 	if newest.Created != nil {
-		about.since = newest.Created.UnixNano()
+		about.Since = newest.Created.UnixNano()
 	}
-	if err := s.Query(&about, lineFunc(st.add)); err != nil {
+	if err := s.Query(&about, store.LineFunc(st.add)); err != nil {
 		return nil, err
 	}
-	if err := s.consider(st); err != nil {
+	if err := consider(s, st); err != nil {
 		return nil, err
 	}
-	return st, s.others(st)
+	return st, others(s, st)
 }
 
 // newestOf is the newest line of a container.
-func (s *Store) newestOf(container string) (*record.Container, error) {
+func newestOf(s *store.Store, container string) (*record.Container, error) {
 	for _, by := range []string{"id", "name"} {
 		if by == "id" && !isID(container) {
 			continue
 		}
-		f := anyTime(filter{equal: []member{{by, container}}, newestFirst: true})
+		f := store.AnyTime(store.Filter{Equal: []store.Member{{Name: by, Value: container}}, NewestFirst: true})
 		var found *record.Container
-		err := s.Query(&f, lineFunc(func(line []byte) error {
+		err := s.Query(&f, store.LineFunc(func(line []byte) error {
 			c := new(record.Container)
 			if kind := gjson.GetBytes(line, "type").Str; kind != record.TypeContainer && kind != record.TypeKill || !decode(line, c) || c.ID == "" {
 				return nil
 			}
 			found = c
-			return errEnough
+			return store.ErrEnough
 		}))
-		if err != nil && !errors.Is(err, errEnough) {
+		if err != nil && !errors.Is(err, store.ErrEnough) {
 			return nil, err
 		}
 		if found != nil {
@@ -220,7 +221,7 @@ func (st *story) addKill(k *record.Kill) {
 }
 
 // consider finds who else was there when it was decided about.
-func (s *Store) consider(st *story) error {
+func consider(s *store.Store, st *story) error {
 	if len(st.Samples) == 0 {
 		return nil
 	}
@@ -230,11 +231,11 @@ func (s *Store) consider(st *story) error {
 			decision = at
 		}
 	}
-	f := &filter{
-		equal: []member{{"snapshot", decision.Snapshot}, {"host", st.Host}, {"type", record.TypeContainer}},
-		since: decision.Time.Add(-time.Minute).UnixNano(), until: decision.Time.Add(time.Minute).UnixNano(), limit: maxConsidered,
+	f := &store.Filter{
+		Equal: []store.Member{{Name: "snapshot", Value: decision.Snapshot}, {Name: "host", Value: st.Host}, {Name: "type", Value: record.TypeContainer}},
+		Since: decision.Time.Add(-time.Minute).UnixNano(), Until: decision.Time.Add(time.Minute).UnixNano(), Limit: maxConsidered,
 	}
-	return s.ignoreEnough(f, func(line []byte) error {
+	return ignoreEnough(s, f, func(line []byte) error {
 		var c record.Container
 		if decode(line, &c) {
 			st.Considered = append(st.Considered, choice{c.ID, c.Name, c.Class, c.Verdict, c.Rank, c.MemoryKB, c.CPUPercent, c.Reason})
@@ -244,16 +245,16 @@ func (s *Store) consider(st *story) error {
 }
 
 // others finds containers that had the same name within a day of it.
-func (s *Store) others(st *story) error {
+func others(s *store.Store, st *story) error {
 	if st.Name == "" {
 		return nil
 	}
-	f := &filter{
-		equal: []member{{"name", st.Name}, {"host", st.Host}},
-		since: st.First.AddDate(0, 0, -1).UnixNano(), until: st.Last.AddDate(0, 0, 1).UnixNano(),
+	f := &store.Filter{
+		Equal: []store.Member{{Name: "name", Value: st.Name}, {Name: "host", Value: st.Host}},
+		Since: st.First.AddDate(0, 0, -1).UnixNano(), Until: st.Last.AddDate(0, 0, 1).UnixNano(),
 	}
 	seen := map[string]bool{st.ID: true}
-	return s.ignoreEnough(f, func(line []byte) error {
+	return ignoreEnough(s, f, func(line []byte) error {
 		id := strings.Clone(gjson.GetBytes(line, "id").Str)
 		if id == "" || seen[id] {
 			return nil
@@ -261,14 +262,14 @@ func (s *Store) others(st *story) error {
 		seen[id] = true
 		st.Others = append(st.Others, id)
 		if len(st.Others) == 100 {
-			return errEnough
+			return store.ErrEnough
 		}
 		return nil
 	})
 }
 
-func (s *Store) ignoreEnough(f *filter, each lineFunc) error {
-	if err := s.Query(f, each); !errors.Is(err, errEnough) {
+func ignoreEnough(s *store.Store, f *store.Filter, each store.LineFunc) error {
+	if err := s.Query(f, each); !errors.Is(err, store.ErrEnough) {
 		return err
 	}
 	return nil

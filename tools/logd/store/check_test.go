@@ -1,4 +1,4 @@
-package main
+package store
 
 import (
 	"strings"
@@ -19,7 +19,7 @@ func checkAlike(t *testing.T, c *checker, text []byte) {
 	if err != nil {
 		return
 	}
-	at, timed := parseTime(line.Get("time").Str)
+	at, timed := ParseTime(line.Get("time").Str)
 	if f.timed != timed || timed && f.at != at || string(f.kind) != line.Type() ||
 		string(f.class) != line.Get("class").Str || string(f.result) != line.Get("result").Str {
 		t.Fatalf("%q: %+v", text, f)
@@ -60,8 +60,19 @@ func TestCheckIsParse(t *testing.T) {
 func TestCheckIsSureOfWhatThePipelineWrites(t *testing.T) {
 	t.Parallel()
 	c := new(checker)
-	for line := range strings.Lines(someHour(t, noon, "vm")) {
-		text := []byte(strings.TrimSuffix(line, "\n"))
+	h := record.Header{Time: noon, Host: "vm", Snapshot: "s-1"}
+	header := func(kind string) record.Header { h.Type = kind; return h }
+	id := strings.Repeat("a", 64)
+	for _, v := range []any{
+		record.Host{Header: header(record.TypeHost), TotalMemoryKB: 1}, record.Kill{Header: header(record.TypeKill), ID: id, Name: "web", Class: record.ClassLow, Result: record.ResultKilled},
+		record.Container{Header: header(record.TypeContainer), ID: id, Name: "web", Labels: map[string]string{"winnow.managed": "true"}, Class: record.ClassLow},
+		record.Process{Header: header(record.TypeProcess), ID: id},
+	} {
+		text, err := record.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text = text[:len(text)-1]
 		checkAlike(t, c, text)
 		if _, sure := c.fast(text); !sure {
 			t.Fatalf("is not sure of %s", text)

@@ -1,0 +1,68 @@
+package store
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"sync"
+)
+
+// MaxID is the longest id of a batch.
+const MaxID = 128
+
+// ValidID tells whether id can name a batch: 1 to 128 of A-Z a-z 0-9 . _ : -
+func ValidID(id string) bool {
+	if id == "" || len(id) > MaxID {
+		return false
+	}
+	return strings.IndexFunc(id, func(r rune) bool {
+		letter := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9'
+		return !letter && !strings.ContainsRune("._:-", r)
+	}) < 0
+}
+
+// Batch is lines to be stored, all or none.
+type Batch struct {
+	ID    string // "" is never a duplicate
+	Lines []byte // each with its newline
+	Count int    // how many
+	span  block  // their times
+
+	Duplicate bool // the answer: it was stored before
+	done      chan error
+}
+
+var checkers = sync.Pool{New: func() any { return new(checker) }}
+
+// NewBatch checks the lines of body, which it keeps and changes. What can never
+// be stored it refuses, by the line's number, from 1; of the others it tells
+// stored the type, class and result.
+func NewBatch(id string, body []byte, refuse func(line int, err error), stored func(kind, class, result []byte)) *Batch {
+	b := &Batch{ID: id, span: newBlock(0)}
+	b.Lines = body[:0] // what is kept of it is never longer than what was read
+	number := 0
+	c := checkers.Get().(*checker)
+	defer checkers.Put(c)
+	for len(body) > 0 {
+		var text []byte
+		text, body, _ = bytes.Cut(body, []byte{'\n'})
+		number++
+		text = bytes.TrimSuffix(text, []byte{'\r'})
+		if len(bytes.TrimSpace(text)) == 0 {
+			continue
+		}
+		f, err := c.check(text)
+		if err == nil && string(f.kind) == typeCommit {
+			err = fmt.Errorf("the type %q is the log's own", typeCommit)
+		}
+		if err != nil {
+			refuse(number, err)
+			continue
+		}
+		b.span.extend(int64(len(text)+1), f.at, f.timed)
+		stored(f.kind, f.class, f.result)
+		b.Count++
+		b.Lines = append(append(b.Lines, text...), '\n')
+	}
+	return b
+}

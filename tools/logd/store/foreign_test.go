@@ -1,0 +1,292 @@
+package store
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestTodaysFileInOtherHands has somebody else change the file that is written:
+// what was acknowledged is in the day or in the copy that is made.
+func TestTodaysFileInOtherHands(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name string
+		do   func(t *testing.T, dir, path string)
+		lost string // a line that they took away before logd could look
+	}{
+		{"deleted", func(t *testing.T, _, path string) { check(t, os.Remove(path)) }, ""},
+		{"replaced, as sed -i does", func(t *testing.T, dir, path string) {
+			text := strings.Replace(readFile(t, dir, noonDay), `"n":2`, `"n":"edited"`, 1)
+			check(t, os.WriteFile(path+".new", []byte(text), 0o644))
+			check(t, os.Rename(path+".new", path))
+		}, ""},
+		{"replaced by the same", func(t *testing.T, dir, path string) {
+			check(t, os.WriteFile(path+".new", []byte(readFile(t, dir, noonDay)), 0o644))
+			check(t, os.Rename(path+".new", path))
+		}, ""},
+		{"replaced by something else", func(t *testing.T, dir, path string) {
+			check(t, os.Remove(path))
+			check(t, os.WriteFile(path, []byte("{\"other\":1}\nnot a line"), 0o644))
+		}, ""},
+		{"truncated", func(t *testing.T, _, path string) { check(t, os.Truncate(path, 0)) }, "123"},
+		{"cut short", func(t *testing.T, dir, path string) {
+			check(t, os.Truncate(path, int64(len(readFile(t, dir, noonDay))-10)))
+		}, "3"},
+		{"made longer", func(t *testing.T, dir, path string) {
+			check(t, os.Truncate(path, int64(len(readFile(t, dir, noonDay))+5000)))
+		}, ""},
+		{"appended to", func(t *testing.T, _, path string) {
+			f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
+			check(t, err)
+			_, err = f.WriteString("{\"foreign\":1}\n")
+			check(t, err)
+			check(t, f.Close())
+		}, ""},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			s := openLog(t, dir)
+			for n := 1; n <= 3; n++ {
+				s.add(t, fmt.Sprint("b", n), fmt.Sprintf("{\"n\":%d}\n", n))
+			}
+			views, end, _ := s.Views(&Filter{}, Position{})
+			_ = views
+			for round := range 2 { // the second time the copy has to have another name
+				test.do(t, dir, filepath.Join(dir, noonDay))
+				s.add(t, fmt.Sprint("after", round), fmt.Sprintf("{\"after\":%d}\n", round))
+				if round == 0 && test.name == "replaced, as sed -i does" {
+					if got := s.all(t); got != "{\"n\":1}\n{\"n\":\"edited\"}\n{\"n\":3}\n{\"after\":0}\n" {
+						t.Errorf("an edited day answers %q", got)
+					}
+				}
+			}
+			if !strings.Contains(s.said.String(), "was changed by somebody else") {
+				t.Errorf("said %q", s.said)
+			}
+			for n := 1; n <= 3; n++ { // known again, all the same
+				if b := s.add(t, fmt.Sprint("b", n), "{}\n"); !b.Duplicate {
+					t.Errorf("batch b%d was stored again", n)
+				}
+			}
+			all := s.all(t)
+			for _, name := range append(files(t, dir, noonDay+".replaced-*"), noonDay) {
+				all += readFile(t, dir, name)
+			}
+			for n := 1; n <= 3; n++ {
+				if !strings.Contains(all, fmt.Sprintf("{\"n\":%d}\n", n)) && !strings.Contains(test.lost, fmt.Sprint(n)) {
+					t.Errorf("line %d is nowhere: %v", n, files(t, dir, "*"))
+				}
+			}
+			for round := range 2 {
+				if got := strings.Count(all, fmt.Sprintf("{\"after\":%d}\n", round)); got == 0 {
+					t.Errorf("what came after round %d is nowhere", round)
+				}
+			}
+			if strings.Contains(s.all(t), "\x00") || strings.Contains(s.all(t), commitStart) {
+				t.Errorf("answers %q", s.all(t))
+			}
+			// A follower who stood at the end goes on with what came later.
+			var later strings.Builder
+			f := AnyTime(Filter{})
+			again, _, _ := s.Views(&f, end)
+			check(t, s.QueryViews(again, &f, NewLimited(&later, 0)))
+			for line := range strings.Lines(later.String()) {
+				if !strings.HasPrefix(line, "{\"after\":") {
+					t.Errorf("a follower gets %q", line)
+				}
+			}
+			if !strings.Contains(later.String(), "{\"after\":1}\n") {
+				t.Errorf("a follower does not get the last line: %q", later.String())
+			}
+		})
+	}
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestAStoppedLogMayBeEdited changes a day while no logd runs: what was not
+// touched stays and is served, what was is named.
+func TestAStoppedLogMayBeEdited(t *testing.T) {
+	t.Parallel()
+	lines := func(text string) []string { return slices.Collect(strings.Lines(text)) }
+	join := func(parts ...string) string { return strings.Join(parts, "") }
+	// 0: the beginning's commit, 1 2 3 4 5 6: three groups of a line and a commit
+	tests := []struct {
+		name, want, said, verify string
+		edit                     func(l []string) string
+	}{
+		{"a line made longer", "edited 2 3", "bytes", "lines 2 to 3", func(l []string) string { return join(l[0], "{\"n\":\"edited\"}\n", join(l[2:]...)) }},
+		{"a line made shorter", "1 {} 3", "bytes", "lines 4 to 5", func(l []string) string { return join(join(l[:3]...), "{}\n", join(l[4:]...)) }},
+		{"a line taken out", "1 3", "bytes", "lines 4 to 4", func(l []string) string { return join(join(l[:3]...), join(l[4:]...)) }},
+		{"a group taken out", "1 3", "", "before line 4", func(l []string) string { return join(join(l[:3]...), join(l[5:]...)) }},
+		{"a line put in", "1 new 2 3", "bytes", "lines 4 to 4", func(l []string) string { return join(join(l[:3]...), "{\"n\":\"new\"}\n", join(l[3:]...)) }},
+		{"a commit taken out", "1 2 3", "bytes", "lines 2 to 2", func(l []string) string { return join(l[0], l[1], join(l[3:]...)) }},
+		{"lines put at the end", "1 2 3", "set aside", "", func(l []string) string { return join(join(l...), "{\"n\":\"new\"}\n") }},
+		{"a group again at the end", "1 2 3", "", "", func(l []string) string { return join(join(l...), l[1], l[2]) }},
+		{"the last line edited", "1 2", "in", "", func(l []string) string { return join(join(l[:5]...), "{\"n\":7}\n", l[6]) }},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			s := openLog(t, dir)
+			for n := 1; n <= 3; n++ {
+				s.add(t, fmt.Sprint("b", n), fmt.Sprintf("{\"n\":%d}\n", n))
+			}
+			s.close(t)
+			writeFile(t, dir, noonDay, test.edit(lines(readFile(t, dir, noonDay))))
+			os.RemoveAll(filepath.Join(dir, ownDir))
+			s = openLog(t, dir)
+			got := strings.NewReplacer("{\"n\":", "", "}\n", " ", "\"", "", "{", "{} ").Replace(s.all(t))
+			if strings.TrimSpace(strings.ReplaceAll(got, "{}  ", "{} ")) != test.want {
+				t.Errorf("answers %q, want %q", got, test.want)
+			}
+			if !strings.Contains(s.said.String(), test.said) {
+				t.Errorf("said %q", s.said)
+			}
+			s.add(t, "new", "{\"n\":\"later\"}\n")
+			before := s.all(t)
+			s.close(t)
+			for _, lose := range []bool{false, true} {
+				if lose {
+					os.RemoveAll(filepath.Join(dir, ownDir))
+				}
+				s = openLog(t, dir)
+				if got := s.all(t); got != before {
+					t.Errorf("later answers %q, before %q", got, before)
+				}
+				s.close(t)
+			}
+			if said := verified(t, dir); (said == "") != (test.verify == "") || !strings.Contains(said, test.verify) {
+				t.Errorf("verify says %q", said)
+			}
+		})
+	}
+}
+
+func TestWhatIsNoFileIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	secret := filepath.Join(t.TempDir(), "secret")
+	check(t, os.WriteFile(secret, []byte("{\"secret\":1}\n"), 0o600))
+	check(t, os.Symlink(secret, filepath.Join(dir, noonDay)))
+	check(t, os.Mkdir(filepath.Join(dir, "2026-11-20.jsonl"), 0o755))
+	s := openLog(t, dir)
+	if got := s.all(t); got != "" {
+		t.Errorf("answers %q", got)
+	}
+	if said := s.said.String(); strings.Count(said, "is no file") != 2 {
+		t.Errorf("said %s", said)
+	}
+	s.add(t, "", "{\"n\":1}\n")
+	if got := s.all(t); got != "{\"n\":1}\n" {
+		t.Errorf("answers %q", got)
+	}
+	if text, err := os.ReadFile(secret); string(text) != "{\"secret\":1}\n" {
+		t.Errorf("another's file is %q, %v", text, err)
+	}
+	// One that takes the place of the day while it is written.
+	path := files(t, dir, "2026-11-21.part*")[0]
+	check(t, os.Remove(filepath.Join(dir, path)))
+	check(t, os.Symlink(secret, filepath.Join(dir, path)))
+	if err := s.Append(newBatch("", "{\"n\":2}\n")); err == nil || !strings.Contains(err.Error(), "is no file") {
+		t.Errorf("stored it: %v", err)
+	}
+	check(t, os.Remove(filepath.Join(dir, path)))
+	s.add(t, "", "{\"n\":3}\n")
+	if text, err := os.ReadFile(secret); string(text) != "{\"secret\":1}\n" {
+		t.Errorf("another's file is %q, %v", text, err)
+	}
+}
+
+// TestALogWithoutItsIndexServes has what logd keeps for itself in the way.
+func TestALogWithoutItsIndexServes(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{ownDir, ownDir + "/2026-11-21.index"} {
+		dir := t.TempDir()
+		s := openLog(t, dir)
+		s.add(t, "a", "{\"n\":1}\n")
+		s.close(t)
+		check(t, os.RemoveAll(filepath.Join(dir, ownDir)))
+		if name == ownDir {
+			writeFile(t, dir, name, "a file")
+		} else {
+			writeFile(t, dir, name+"/x", "")
+		}
+		s = openLog(t, dir)
+		if !strings.Contains(s.said.String(), "the index cannot be kept") {
+			t.Errorf("%s: said %q", name, s.said)
+		}
+		if b := s.add(t, "a", "{\"n\":1}\n"); !b.Duplicate {
+			t.Errorf("%s: does not know the batch again", name)
+		}
+		s.add(t, "b", "{\"n\":2}\n")
+		if got := s.all(t); got != "{\"n\":1}\n{\"n\":2}\n" {
+			t.Errorf("%s: answers %q", name, got)
+		}
+		s.close(t)
+	}
+}
+
+// TestTheIndexIsBelievedOnlyAsFarAsItIsTheDays changes what is kept beside.
+func TestTheIndexIsBelievedOnlyAsFarAsItIsTheDays(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := openLog(t, dir)
+	long := strings.Repeat("x", 1000)
+	want := ""
+	for n := range 1500 {
+		line := fmt.Sprintf(`{"time":"%s","n":%d,"x":"%s"}`+"\n", noon.Add(time.Duration(n)*time.Second).Format(time.RFC3339), n, long)
+		s.add(t, fmt.Sprint("b", n), line)
+		want += line
+	}
+	s.close(t)
+	index := readFile(t, dir, ownDir+"/2026-11-21.index")
+	entries := slices.Collect(strings.Lines(index))
+	if len(entries) < 4 {
+		t.Fatalf("%d entries", len(entries))
+	}
+	day := readFile(t, dir, noonDay)
+	for name, text := range map[string]string{
+		"whole": index, "empty": "", "a gap": entries[0] + strings.Join(entries[2:], ""), "no beginning": strings.Join(entries[1:], ""),
+		"a torn end": index[:len(index)-20], "zeros": entries[0] + strings.Repeat("\x00", 300) + strings.Join(entries[1:], ""),
+		"a changed digit": strings.Replace(index, `"max":17`, `"max":16`, 1), "binary": "\x00\x01\x02\xff\n",
+	} {
+		writeFile(t, dir, ownDir+"/2026-11-21.index", text)
+		s := openLog(t, dir)
+		if got := s.all(t); got != want {
+			t.Fatalf("%s: answers %d bytes of %d; said %s", name, len(got), len(want), s.said)
+		}
+		f := AnyTime(Filter{})
+		f.Since, f.Until = noon.Add(100*time.Second).UnixNano(), noon.Add(103*time.Second).UnixNano()
+		if got := s.find(t, f); strings.Count(got, "\n") != 3 {
+			t.Fatalf("%s: 3 seconds have %d lines", name, strings.Count(got, "\n"))
+		}
+		if !s.seen.has("b0") || !s.seen.has("b1499") {
+			t.Fatalf("%s: forgot batches", name)
+		}
+		s.close(t)
+		if got := readFile(t, dir, ownDir+"/2026-11-21.index"); got != index {
+			t.Fatalf("%s: the index is not what it was: %.300q", name, got)
+		}
+	}
+	// The index of another day of the same length.
+	other := strings.Replace(day, `"n":7,`, `"n":8,`, 1)
+	writeFile(t, dir, noonDay, other[:len(other)-200])
+	s = openLog(t, dir)
+	if got := s.all(t); !strings.HasPrefix(got, want[:5000]) {
+		t.Errorf("answers %.100q", got)
+	}
+}

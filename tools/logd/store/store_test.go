@@ -1,0 +1,344 @@
+package store
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// noon is the time at which tests' logs begin.
+var noon = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+
+const noonDay = "2026-11-21" + plainExt
+
+// fakeClock is a clock that a test sets.
+type fakeClock struct {
+	mu   sync.Mutex
+	at   time.Time
+	boot time.Duration
+}
+
+func newClock() *fakeClock { return &fakeClock{at: noon} }
+
+func (c *fakeClock) clock() Clock {
+	return Clock{
+		func() time.Time { c.mu.Lock(); defer c.mu.Unlock(); return c.at },
+		func() time.Duration { c.mu.Lock(); defer c.mu.Unlock(); return c.boot },
+	}
+}
+
+// pass lets time pass.
+func (c *fakeClock) pass(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.at, c.boot = c.at.Add(d), c.boot+d
+}
+
+// jump sets the clock.
+func (c *fakeClock) jump(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.at = c.at.Add(d)
+}
+
+// messages is what a store said.
+type messages struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (m *messages) warn(format string, a ...any) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	fmt.Fprintf(&m.text, format+"\n", a...)
+}
+
+func (m *messages) String() string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.text.String()
+}
+
+// testStore is a store with what a test sets of it.
+type testStore struct {
+	*Store
+	fake *fakeClock
+	said *messages
+}
+
+type setup struct {
+	Options
+	disk  disk
+	clock *fakeClock
+}
+
+// openLog opens a log until the test ends.
+func openLog(t testing.TB, dir string, set ...func(*setup)) *testStore {
+	t.Helper()
+	s, err := tryOpen(dir, set...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close(t.Context()) })
+	return s
+}
+
+func tryOpen(dir string, set ...func(*setup)) (*testStore, error) {
+	u := &setup{Options: Options{Dir: dir}, disk: realDisk{-1}, clock: newClock()}
+	for _, f := range set {
+		f(u)
+	}
+	said := new(messages)
+	s, err := open(u.Options, u.disk, u.clock.clock(), said.warn)
+	return &testStore{s, u.clock, said}, err
+}
+
+// eventually waits for a condition.
+func eventually(t testing.TB, what string, is func() bool) {
+	t.Helper()
+	for begun := time.Now(); !is(); time.Sleep(2 * time.Millisecond) {
+		if time.Since(begun) > time.Minute {
+			t.Fatalf("not within a minute: %s", what)
+		}
+	}
+}
+
+func newBatch(id, text string) *Batch {
+	return NewBatch(id, []byte(text), func(int, error) {}, func(_, _, _ []byte) {})
+}
+
+func (s *testStore) add(t testing.TB, id, text string) *Batch {
+	t.Helper()
+	b := newBatch(id, text)
+	if err := s.Append(b); err != nil {
+		t.Fatalf("%v; said %s", err, s.said)
+	}
+	return b
+}
+
+func (s *testStore) close(t testing.TB) {
+	t.Helper()
+	if err := s.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// all is what a query of everything answers.
+func (s *testStore) all(t testing.TB) string {
+	t.Helper()
+	return s.find(t, AnyTime(Filter{}))
+}
+
+func (s *testStore) find(t testing.TB, f Filter) string {
+	t.Helper()
+	var b bytes.Buffer
+	if err := s.Query(&f, &b); err != nil && !errors.Is(err, ErrEnough) {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+func readFile(t testing.TB, dir, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(dir, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+func writeFile(t testing.TB, dir, name, text string) {
+	t.Helper()
+	path := filepath.Join(dir, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// files are the names in dir that match.
+func files(t testing.TB, dir, pattern string) []string {
+	t.Helper()
+	found, err := filepath.Glob(filepath.Join(dir, pattern))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range found {
+		found[i] = filepath.Base(found[i])
+	}
+	return found
+}
+
+func withoutCommits(text string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		if !isCommit([]byte(line)) {
+			b.WriteString(line)
+		}
+	}
+	return b.String()
+}
+
+// verified is what Verify tells of dir.
+func verified(t testing.TB, dir string) string {
+	t.Helper()
+	said := new(messages)
+	_, _, faults, err := Verify(dir, said.warn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(said.String(), "\n"); n != faults {
+		t.Fatalf("counts %d faults, and tells of %d", faults, n)
+	}
+	return said.String()
+}
+
+func TestALogIsItsLinesAndCommits(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := openLog(t, dir)
+	s.add(t, "a", "{\"n\":1}\n{\"n\":2}\n")
+	s.add(t, "", "{\"n\":3}\n")
+	if b := s.add(t, "a", "{\"n\":1}\n"); !b.Duplicate {
+		t.Error("stored a batch twice")
+	}
+	s.close(t)
+	const want = "{\"n\":1}\n{\"n\":2}\n{\"n\":3}\n"
+	text := readFile(t, dir, noonDay)
+	if got := withoutCommits(text); got != want {
+		t.Errorf("holds %q", got)
+	}
+	if got := strings.Count(text, commitStart); got != 3 {
+		t.Errorf("%d commits in %s", got, text)
+	}
+	for _, lose := range []string{"", ownDir} {
+		if lose != "" {
+			os.RemoveAll(filepath.Join(dir, lose))
+		}
+		s = openLog(t, dir)
+		if got := s.all(t); got != want {
+			t.Errorf("without %q answers %q", lose, got)
+		}
+		if b := s.add(t, "a", "{\"n\":1}\n"); !b.Duplicate {
+			t.Errorf("without %q does not know the batch again", lose)
+		}
+		if s.said.String() != "" {
+			t.Errorf("without %q said %s", lose, s.said)
+		}
+		s.close(t)
+	}
+	if got := verified(t, dir); got != "" {
+		t.Errorf("verify: %s", got)
+	}
+}
+
+func TestOneIDTwiceInAGroup(t *testing.T) {
+	t.Parallel()
+	disk := &slowDisk{realDisk: realDisk{-1}, begun: make(chan struct{}, 100), goOn: make(chan struct{})}
+	s := openLog(t, t.TempDir(), func(u *setup) { u.disk = disk })
+	first := make(chan error, 1)
+	go func() { first <- s.Append(newBatch("first", "{}\n")) }()
+	<-disk.begun // the day's beginning is being synced
+	var twins [2]*Batch
+	done := make(chan error, 2)
+	for i := range twins {
+		twins[i] = newBatch("twin", "{\"n\":1}\n")
+		go func() { done <- s.Append(twins[i]) }()
+	}
+	eventually(t, "both wait", func() bool { return len(s.queue) == 2 })
+	close(disk.goOn)
+	for _, c := range []chan error{first, done, done} {
+		if err := <-c; err != nil {
+			t.Fatal(err)
+		}
+	}
+	if twins[0].Duplicate == twins[1].Duplicate || strings.Count(s.all(t), "{\"n\":1}") != 1 {
+		t.Errorf("duplicates: %v, %v; holds %s", twins[0].Duplicate, twins[1].Duplicate, s.all(t))
+	}
+}
+
+// slowDisk syncs when it is told to go on.
+type slowDisk struct {
+	realDisk
+	begun, goOn chan struct{}
+}
+
+type slowFile struct {
+	diskFile
+	disk *slowDisk
+}
+
+func (d *slowDisk) Create(path string) (diskFile, error) { return d.wrap(d.realDisk.Create(path)) }
+func (d *slowDisk) Open(path string) (diskFile, error)   { return d.wrap(d.realDisk.Open(path)) }
+
+func (d *slowDisk) wrap(f diskFile, err error) (diskFile, error) {
+	if err != nil {
+		return nil, err
+	}
+	return slowFile{f, d}, nil
+}
+
+func (f slowFile) Datasync() error {
+	select {
+	case f.disk.begun <- struct{}{}:
+	default:
+	}
+	<-f.disk.goOn
+	return f.diskFile.Datasync()
+}
+
+func TestIDsAreForgottenInTheEnd(t *testing.T) {
+	t.Parallel()
+	seen := newSeenIDs()
+	for i := range keptIDs + 10 {
+		seen.add(fmt.Sprint("b", i))
+	}
+	seen.add("b11") // again: not younger by that
+	if len(seen.known) != keptIDs || seen.has("b9") || !seen.has("b10") || !seen.has(fmt.Sprint("b", keptIDs+9)) {
+		t.Errorf("knows %d ids, b9: %v, b10: %v", len(seen.known), seen.has("b9"), seen.has("b10"))
+	}
+}
+
+// TestTheLastIDsComeFromManyDays has them in days with and without an index,
+// compressed ones and plain.
+func TestTheLastIDsComeFromManyDays(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	compress := func(u *setup) { u.Compress = true }
+	s := openLog(t, dir, compress)
+	const days, each = 3, 50
+	for d := range days {
+		for n := range each {
+			s.add(t, fmt.Sprintf("d%d-%d", d, n), "{\"n\":1}\n")
+		}
+		s.fake.pass(24 * time.Hour)
+	}
+	s.add(t, "", "{}\n")
+	eventually(t, "the days are compressed", func() bool { return len(files(t, dir, "*"+packedExt)) == days && len(files(t, dir, "*"+plainExt)) == 1 })
+	s.close(t)
+	for _, lose := range []string{"", ownDir + "/*", ownDir + "/2026-11-22*"} {
+		paths, _ := filepath.Glob(filepath.Join(dir, lose))
+		for _, path := range paths {
+			if lose != "" {
+				os.Remove(path)
+			}
+		}
+		s := openLog(t, dir, func(u *setup) { u.clock.pass(days * 24 * time.Hour) })
+		for d := range days {
+			for n := range each {
+				if !s.seen.has(fmt.Sprintf("d%d-%d", d, n)) {
+					t.Fatalf("without %q: d%d-%d is not known; said %s", lose, d, n, s.said)
+				}
+			}
+		}
+		s.close(t)
+	}
+}
