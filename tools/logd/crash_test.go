@@ -158,7 +158,7 @@ func TestKilledAtAnyMomentItLosesAndDoublesNothing(t *testing.T) {
 		p.kill()
 		close(stop)
 		all.Wait()
-		quarantined += strings.Count(p.said.String(), "not wholly written")
+		quarantined += strings.Count(p.said.String(), "never acknowledged")
 	}
 	p := startProcess(t, dir, addr)
 	for _, w := range writers {

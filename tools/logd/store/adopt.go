@@ -47,7 +47,7 @@ func (s *Store) adopt(d *day, f *os.File, x *found) error {
 		more.grow(int64(len(line)))
 		text, groups, rest, g = append(text, line...), append(groups, more), rest[n:], more
 	}
-	if d.stale = s.append(d, end, text) != nil; d.stale {
+	if d.stale = s.append(d, end, text); d.stale != nil {
 		groups[0].blocks[len(groups[0].blocks)-1].grow(end - groups[0].to)
 		groups[0].to = end
 		groups = groups[:1]
@@ -64,11 +64,12 @@ func (s *Store) adopt(d *day, f *os.File, x *found) error {
 // there. When it fails the day is read as it is, and this is tried again before
 // it is written to.
 func (s *Store) append(d *day, end int64, text []byte) error {
-	err := s.appendTo(d, end, text)
-	if err != nil {
-		s.warn("%s is from before, and cannot be given a commit: %v", d.path, err)
+	if err := s.appendTo(d, end, text); err != nil {
+		err = fmt.Errorf("%s is from before, and cannot be given a commit: %w", d.path, err)
+		s.warn("%v", err)
+		return err
 	}
-	return err
+	return nil
 }
 
 func (s *Store) appendTo(d *day, end int64, text []byte) error {

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -35,7 +36,7 @@ type day struct {
 	indexer
 	index *indexFile // nil where there is none
 	dirty bool       // the file may go on with a group that was refused
-	stale bool       // it has to be read again before it is written to
+	stale error      // why it has to be read again before it is written to
 	tail  bool       // the file goes on behind size with what was never acknowledged
 }
 
@@ -53,6 +54,17 @@ func (d *day) add(g *group) []entry {
 func (d *day) fileSize() int64 { return d.open.To }
 
 func (d *day) date() time.Time { return dateOf(d.name) }
+
+// part is which of its date's files the day is, from 1.
+func (d *day) part() int {
+	_, n, _ := dayName(d.name)
+	return n
+}
+
+// compare orders days by their names.
+func (d *day) compare(other *day) int {
+	return cmp.Or(d.date().Compare(other.date()), cmp.Compare(d.part(), other.part()))
+}
 
 func dateOf(name string) time.Time {
 	at, _ := time.Parse(dayLayout, name[:len(dayLayout)])
@@ -115,7 +127,7 @@ func (s *Store) listDays() ([]*day, error) {
 		d.open.block = newBlock(0)
 		days = append(days, d)
 	}
-	slices.SortFunc(days, func(a, b *day) int { return strings.Compare(a.name+a.path, b.name+b.path) })
+	slices.SortStableFunc(days, (*day).compare) // of two of a name the plain one was found first
 	return days, nil
 }
 
@@ -159,7 +171,7 @@ func (s *Store) setAside(d *day) error {
 		return fmt.Errorf("%s: what follows its last commit could not be set aside: %w", d.path, err)
 	}
 	d.tail = false
-	s.warn("%s: what follows its last commit was not wholly written; it is now in %s", d.path, path)
+	s.warn("%s: what follows its last good commit was never acknowledged; it is now in %s", d.path, path)
 	return nil
 }
 

@@ -85,7 +85,7 @@ func TestTodaysFileInOtherHands(t *testing.T) {
 				}
 			}
 			for round := range 2 {
-				if got := strings.Count(all, fmt.Sprintf("{\"after\":%d}\n", round)); got == 0 {
+				if got := strings.Count(all, fmt.Sprintf("{\"after\":%d}\n", round)); got == 0 && (round == 1 || test.lost == "") {
 					t.Errorf("what came after round %d is nowhere", round)
 				}
 			}
@@ -133,7 +133,7 @@ func TestAStoppedLogMayBeEdited(t *testing.T) {
 		{"a group taken out", "1 3", "", "before line 4", func(l []string) string { return join(join(l[:3]...), join(l[5:]...)) }},
 		{"a line put in", "1 new 2 3", "bytes", "lines 4 to 4", func(l []string) string { return join(join(l[:3]...), "{\"n\":\"new\"}\n", join(l[3:]...)) }},
 		{"a commit taken out", "1 2 3", "bytes", "lines 2 to 2", func(l []string) string { return join(l[0], l[1], join(l[3:]...)) }},
-		{"lines put at the end", "1 2 3", "set aside", "", func(l []string) string { return join(join(l...), "{\"n\":\"new\"}\n") }},
+		{"lines put at the end", "1 2 3", "never acknowledged", "", func(l []string) string { return join(join(l...), "{\"n\":\"new\"}\n") }},
 		{"a group again at the end", "1 2 3", "", "", func(l []string) string { return join(join(l...), l[1], l[2]) }},
 		{"the last line edited", "1 2", "in", "", func(l []string) string { return join(join(l[:5]...), "{\"n\":7}\n", l[6]) }},
 	}

@@ -12,6 +12,7 @@ import (
 	"winnow/tools/internal/record"
 
 	"github.com/tidwall/gjson"
+	"golang.org/x/sys/unix"
 )
 
 // group is lines that were stored at once, with their commit, or what is read
@@ -109,7 +110,9 @@ func (r *groupReader) end(g *group, c commit, text []byte, sum uint32, line []by
 		for l := range bytes.Lines(lines) {
 			second.extend(l)
 		}
-		r.claimed += extra
+		if c.At != r.claimed { // else they were put in
+			r.claimed += extra
+		}
 		r.finish(second, c, r.order(c, begin), line)
 		r.next = second
 		first := &group{from: g.from, to: begin, first: g.first, last: g.first + before - 1, fault: "it has no commit that can be read"}
@@ -225,7 +228,7 @@ func ignoreEOF(err error) error {
 }
 
 func ignoreMissing(err error) error {
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
 		return nil
 	}
 	return err

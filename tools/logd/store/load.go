@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"syscall"
 	"time"
 
@@ -78,8 +77,8 @@ func (s *Store) load() error {
 	if days, err = s.withoutDoubles(days); err != nil {
 		return err
 	}
-	s.order(days)
 	s.clock = newTrusted(s.clock.Clock, contradicting(days, s.clock.Wall()), s.warn)
+	s.order(days)
 	var ids []string // the newest first
 	for i, d := range slices.Backward(days) {
 		wanted := keptIDs - len(ids)
@@ -117,7 +116,7 @@ func (s *Store) order(days []*day) {
 			}
 			return 1
 		}
-		return strings.Compare(a.name, b.name)
+		return a.compare(b)
 	})
 	for _, d := range days {
 		if d.ahead(now) {
@@ -136,12 +135,12 @@ func contradicting(days []*day, now time.Time) time.Time {
 	var newest, newestBehind *day
 	dates := make(map[time.Time]bool) // ahead of the clock
 	for _, d := range days {
-		if newest == nil || d.name > newest.name {
+		if newest == nil || d.compare(newest) > 0 {
 			newest = d
 		}
 		if d.ahead(now) {
 			dates[d.date()] = true
-		} else if newestBehind == nil || d.name > newestBehind.name {
+		} else if newestBehind == nil || d.compare(newestBehind) > 0 {
 			newestBehind = d
 		}
 	}
@@ -386,7 +385,11 @@ func lastLine(f io.ReaderAt, end int64) ([]byte, error) {
 func (s *Store) reload(d *day) error {
 	info, err := s.disk.Stat(d.path)
 	if errors.Is(err, os.ErrNotExist) {
-		return s.makeDay(d)
+		if err := s.makeDay(d); err != nil {
+			return err
+		}
+		s.renewed(d)
+		return nil
 	}
 	if err != nil {
 		return err

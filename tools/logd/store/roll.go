@@ -89,9 +89,10 @@ func (s *Store) partSize() int64 {
 	return max(int64(s.RetainSize)/8, leastPart)
 }
 
-// newDay begins the first file of a date whose name is free.
+// newDay begins a file of a date: the first one, or the one behind those that
+// there are.
 func (s *Store) newDay(date string) (*day, error) {
-	for n := 1; ; n++ {
+	for n := s.lastPart(date) + 1; ; n++ {
 		name := partName(date, n)
 		taken := false
 		for _, ext := range []string{plainExt, packedExt} {
@@ -113,6 +114,19 @@ func (s *Store) newDay(date string) (*day, error) {
 		s.mu.Unlock()
 		return d, nil
 	}
+}
+
+// lastPart is how many files a date has, counted with those that were removed.
+func (s *Store) lastPart(date string) int {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	last := 0
+	for _, d := range s.days {
+		if d.name[:len(dayLayout)] == date {
+			last = max(last, d.part())
+		}
+	}
+	return last
 }
 
 // makeDay makes the day's file, which is empty.

@@ -346,7 +346,7 @@ func (s *Store) openFile(d *day) error {
 	if s.file != nil {
 		return s.checkFile(d)
 	}
-	if d.stale {
+	if d.stale != nil {
 		return s.reopen(d)
 	}
 	if d.tail {
@@ -355,6 +355,9 @@ func (s *Store) openFile(d *day) error {
 		}
 	}
 	f, err := s.disk.Open(d.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return s.reopen(d)
+	}
 	if err != nil {
 		return err
 	}
@@ -398,8 +401,8 @@ func (s *Store) reopen(d *day) error {
 	if err := s.reload(d); err != nil {
 		return err
 	}
-	if d.stale {
-		return fmt.Errorf("%s could not be made ready to be written to", d.path)
+	if d.stale != nil {
+		return d.stale
 	}
 	return s.openFile(d)
 }

@@ -6,6 +6,8 @@ import (
 	"io"
 	"os"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Verify reads every day of a directory, which a logd may be writing, and tells
@@ -13,26 +15,44 @@ import (
 // read, and how many faults it told of.
 func Verify(dir string, tell func(format string, a ...any)) (bytes int64, commits, faults int, err error) {
 	v := &verifier{tell: func(format string, a ...any) { faults++; tell(format, a...) }}
+	if v.written, err = isLocked(dir); err != nil {
+		return 0, 0, 0, err
+	}
 	s := &Store{Options: Options{Dir: dir}, disk: realDisk{-1}, warn: v.tell, group: -1}
 	days, err := s.listDays()
 	if err != nil {
 		return 0, 0, 0, err
 	}
-	for i, d := range days {
-		if err := v.day(d, i == len(days)-1); err != nil {
+	for _, d := range days {
+		if err := v.day(d); err != nil {
 			return v.bytes, v.commits, faults, fmt.Errorf("%s: %w", d.path, err)
 		}
 	}
 	return v.bytes, v.commits, faults, nil
 }
 
+// isLocked tells whether a logd has the directory.
+func isLocked(dir string) (bool, error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	err = unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return true, nil
+	}
+	return false, err
+}
+
 type verifier struct {
 	tell    func(format string, a ...any)
 	bytes   int64
 	commits int
+	written bool // a logd writes here
 }
 
-func (v *verifier) day(d *day, last bool) error {
+func (v *verifier) day(d *day) error {
 	f, err := openOwned(d.path, os.O_RDONLY, -1)
 	if err != nil {
 		return err
@@ -106,7 +126,9 @@ func (v *verifier) rest(d *day, rest *group, seen int, f *os.File) error {
 		v.tell("%s has no commit: it is from before, or somebody else's", d.path)
 		return nil
 	}
-	time.Sleep(time.Second)
+	if v.written {
+		time.Sleep(time.Second)
+	}
 	r := newGroupReader(io.NewSectionReader(f, rest.from, 1<<62), rest.from, rest.from)
 	if g, _, err := r.read(); !d.packed && err == nil && g.fault == "" {
 		return nil // it was being written

@@ -1,0 +1,244 @@
+package store
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"winnow/tools/internal/full"
+)
+
+// manyDays is a log of some days, of so many groups each.
+func manyDays(t *testing.T, dir string, days, groups int, set ...func(*setup)) *testStore {
+	t.Helper()
+	s := openLog(t, dir, set...)
+	for d := range days {
+		for n := range groups {
+			at := noon.AddDate(0, 0, d).Add(time.Duration(n) * time.Second).Format(time.RFC3339)
+			s.add(t, fmt.Sprintf("d%d-%d", d, n), fmt.Sprintf(`{"time":"%s","day":%d,"n":%d,"x":"%s"}`+"\n", at, d, n, strings.Repeat(fmt.Sprint(n%10), 900)))
+		}
+		s.fake.pass(day1)
+	}
+	s.add(t, "", "{\"last\":1}\n")
+	return s
+}
+
+func TestCompressedDaysAreThePlainOnes(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := manyDays(t, dir, 2, 1000)
+	plain := map[string]string{}
+	for _, name := range files(t, dir, "*"+plainExt) {
+		plain[name] = readFile(t, dir, name)
+	}
+	want := s.all(t)
+	s.close(t)
+	later := func(u *setup) { u.Compress = true; u.clock.pass(2 * day1) }
+	s = openLog(t, dir, later)
+	eventually(t, "two days are compressed", func() bool { return len(files(t, dir, "*"+packedExt)) == 2 && len(files(t, dir, "*"+plainExt)) == 1 })
+	for range 3 { // with the index, without, and again
+		if got := s.all(t); got != want {
+			t.Fatalf("answers %d bytes, want %d; said %s", len(got), len(want), s.said)
+		}
+		f := AnyTime(Filter{NewestFirst: true})
+		f.Since, f.Until = noon.Add(100*time.Second).UnixNano(), noon.Add(110*time.Second).UnixNano()
+		if got := s.find(t, f); strings.Count(got, "\n") != 10 || !strings.Contains(strings.SplitN(got, "\n", 2)[0], `"n":109`) {
+			t.Errorf("ten seconds are %.200q", got)
+		}
+		if !s.seen.has("d0-0") || !s.seen.has("d1-999") {
+			t.Error("batches are forgotten")
+		}
+		s.close(t)
+		check(t, os.RemoveAll(filepath.Join(dir, ownDir)))
+		s = openLog(t, dir, later)
+	}
+	for name, text := range plain {
+		if name == "2026-11-23.jsonl" {
+			continue
+		}
+		full.Needs(t, "zstdcat")
+		out, err := exec.Command("zstdcat", filepath.Join(dir, name+".zst")).Output()
+		if err != nil || string(out) != text {
+			t.Errorf("zstdcat of %s: %v, %d bytes, want %d", name, err, len(out), len(text))
+		}
+	}
+	// Each frame ends at a commit.
+	f, err := os.Open(filepath.Join(dir, "2026-11-21.jsonl.zst"))
+	check(t, err)
+	defer f.Close()
+	info, _ := f.Stat()
+	in, err := newFrames(f, info.Size())
+	check(t, err)
+	n := 0
+	for ; ; n++ {
+		r, err := in.next()
+		if err != nil {
+			break
+		}
+		var text bytes.Buffer
+		text.ReadFrom(r)
+		last := text.String()[strings.LastIndex(strings.TrimSuffix(text.String(), "\n"), "\n")+1:]
+		if _, ok := parseCommit([]byte(last)); !ok {
+			t.Errorf("frame %d ends with %.100q", n, last)
+		}
+	}
+	if n < 3 {
+		t.Errorf("%d frames", n)
+	}
+}
+
+// TestAFollowerOverACompression stands in the middle of a day while it is
+// compressed.
+func TestAFollowerOverACompression(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := openLog(t, dir, func(u *setup) { u.Compress = true })
+	for n := range 1000 {
+		s.add(t, "", fmt.Sprintf(`{"n":%d,"x":"%s"}`+"\n", n, strings.Repeat("x", 1000)))
+	}
+	f := AnyTime(Filter{})
+	_, at, _ := s.Views(&f, Position{})
+	for n := 1000; n < 2000; n++ {
+		s.add(t, "", fmt.Sprintf(`{"n":%d,"x":"%s"}`+"\n", n, strings.Repeat("x", 1000)))
+	}
+	before, _, _ := s.Views(&f, at)
+	s.fake.pass(day1)
+	s.add(t, "", "{\"n\":2000}\n")
+	eventually(t, "the day is compressed", func() bool { return len(files(t, dir, noonDay)) == 0 })
+	after, _, _ := s.Views(&f, at)
+	for name, views := range map[string][]View{"seen before": before, "seen after": after} {
+		var got strings.Builder
+		check(t, s.QueryViews(views, &f, NewLimited(&got, 0)))
+		text, want := got.String(), 1001
+		if name == "seen before" {
+			want = 1000
+		}
+		if !strings.HasPrefix(text, `{"n":1000,`) || strings.Count(text, "\n") != want {
+			t.Errorf("%s: %d lines, from %.20q on", name, strings.Count(text, "\n"), text)
+		}
+	}
+}
+
+func TestNothingIsRemovedBeforeTheOtherHoldsIt(t *testing.T) {
+	t.Parallel()
+	for name, make := range map[string]func(t *testing.T, packed string) string{
+		"empty":           func(*testing.T, string) string { return "" },
+		"cut short":       func(_ *testing.T, packed string) string { return packed[:len(packed)-100] },
+		"another's":       func(*testing.T, string) string { return "not zstd at all" },
+		"a frame missing": func(_ *testing.T, packed string) string { return packed[len(packed)/2:] },
+		"whole":           func(_ *testing.T, packed string) string { return packed },
+	} {
+		dir := t.TempDir()
+		s := manyDays(t, dir, 1, 600)
+		want := s.all(t)
+		plain := readFile(t, dir, noonDay)
+		s.close(t)
+		later := func(u *setup) { u.Compress = true; u.clock.pass(day1) }
+		s = openLog(t, dir, later)
+		eventually(t, "the day is compressed", func() bool { return len(files(t, dir, noonDay)) == 0 })
+		s.close(t)
+		packed := readFile(t, dir, noonDay+".zst")
+		writeFile(t, dir, noonDay, plain)
+		writeFile(t, dir, noonDay+".zst", make(t, packed))
+		s = openLog(t, dir, later)
+		if got := s.all(t); got != want {
+			t.Errorf("%s: answers %d bytes of %d; said %s", name, len(got), len(want), s.said)
+		}
+		eventually(t, name+": one of the two is left", func() bool {
+			return len(files(t, dir, noonDay)) == 0 && len(files(t, dir, noonDay+".zst")) == 1
+		})
+		if got := s.all(t); got != want {
+			t.Errorf("%s: compressed again answers %d bytes of %d", name, len(got), len(want))
+		}
+		s.close(t)
+	}
+}
+
+func TestABoundOnBytesHoldsWithinADay(t *testing.T) {
+	t.Parallel()
+	for _, compress := range []bool{false, true} {
+		dir := t.TempDir()
+		const bound = 4 << 20
+		s := openLog(t, dir, func(u *setup) { u.RetainSize, u.Compress = bound, compress })
+		line := `{"n":%d,"x":"` + strings.Repeat("x", 3000) + `"}` + "\n"
+		most := int64(0)
+		for n := range 6_000 {
+			s.add(t, "", fmt.Sprintf(line, 10_000+n))
+			if n%200 == 0 {
+				_, size := s.Size()
+				most = max(most, size)
+			}
+		}
+		s.tendNow()
+		_, size := s.Size()
+		if size > bound || most > bound+bound/4 {
+			t.Errorf("compressed %v: %d bytes at most, %d in the end, of %d", compress, most, size, bound)
+		}
+		got := s.all(t)
+		first := 16_000 - strings.Count(got, "\n")
+		if !strings.HasPrefix(got, fmt.Sprintf(`{"n":%d,`, first)) || len(got) < bound*7/10 {
+			t.Errorf("compressed %v: keeps %d bytes, from %.20q on", compress, len(got), got)
+		}
+		s.close(t)
+		s = openLog(t, dir, func(u *setup) { u.RetainSize, u.Compress = bound, compress })
+		if again := s.all(t); again != got {
+			t.Errorf("compressed %v: after a restart %d bytes of %d", compress, len(again), len(got))
+		}
+		s.close(t)
+	}
+}
+
+func TestRetention(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := manyDays(t, dir, 5, 3)
+	s.close(t)
+	writeFile(t, dir, noonDay+".7.quarantine", "x")
+	writeFile(t, dir, noonDay+".replaced-1", "x")
+	s = openLog(t, dir, func(u *setup) { u.Retain = 2 * day1; u.clock.pass(5 * day1) })
+	s.fake.pass(2 * certain)
+	s.tendNow()
+	if got := strings.Join(files(t, dir, "2026*"), " "); got != "2026-11-24.jsonl 2026-11-25.jsonl 2026-11-26.jsonl" {
+		t.Errorf("left are %s; said %s", got, s.said)
+	}
+	if got := strings.Count(s.said.String(), "was removed"); got != 3 {
+		t.Errorf("said %s", s.said)
+	}
+}
+
+func TestFilesAreForTheGroupAlone(t *testing.T) {
+	dir := t.TempDir()
+	old := syscall.Umask(0)
+	defer syscall.Umask(old)
+	writeFile(t, dir, "2026-11-20.jsonl", "{}\n")
+	check(t, os.Chmod(filepath.Join(dir, "2026-11-20.jsonl"), 0o644))
+	for _, mask := range []int{0, 0o022, 0o077} {
+		syscall.Umask(mask)
+		sub := filepath.Join(dir, fmt.Sprintf("%o", mask))
+		check(t, os.Mkdir(sub, 0o750))
+		writeFile(t, sub, "2026-11-20.jsonl", "{}\n")
+		check(t, os.Chmod(filepath.Join(sub, "2026-11-20.jsonl"), 0o644))
+		s := manyDays(t, sub, 2, 3, func(u *setup) { u.Compress = true })
+		eventually(t, "the days are compressed", func() bool { return len(files(t, sub, "*.zst")) == 3 })
+		check(t, os.Remove(filepath.Join(sub, "2026-11-23.jsonl")))
+		s.add(t, "", "{}\n") // makes a copy of what it had
+		s.close(t)
+		err := filepath.Walk(sub, func(path string, info os.FileInfo, err error) error {
+			want := os.FileMode(0o640)
+			if info.IsDir() {
+				want = 0o750
+			}
+			if path != sub && info.Mode().Perm() != want {
+				t.Errorf("umask %o: %s is %o", mask, path, info.Mode().Perm())
+			}
+			return err
+		})
+		check(t, err)
+	}
+}
