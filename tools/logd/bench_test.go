@@ -23,6 +23,7 @@ import (
 
 	"winnow/tools/internal/bench"
 	"winnow/tools/internal/record"
+	"winnow/tools/logd/store"
 
 	"github.com/valyala/fasthttp"
 	"golang.org/x/sys/unix"
@@ -234,14 +235,17 @@ func middle(values []float64) float64 {
 // writeLoop is what write and fdatasync of the same bytes reach by themselves.
 func writeLoop(b *testing.B, chunk []byte) float64 {
 	b.Helper()
-	f, err := realDisk{}.Open(filepath.Join(b.TempDir(), "bare"))
+	f, err := os.Create(filepath.Join(b.TempDir(), "bare"))
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer f.Close()
 	start, n := time.Now(), 0
 	for ; time.Since(start) < benchTime; n++ {
-		if err := writeSynced(f, chunk, int64(n*len(chunk))); err != nil {
+		if _, err := f.Write(chunk); err != nil {
+			b.Fatal(err)
+		}
+		if err := unix.Fdatasync(int(f.Fd())); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -279,7 +283,7 @@ func writeDays(b *testing.B, dir string, now time.Time) int64 {
 	size := 0
 	for i := range bigDays {
 		begin := now.AddDate(0, 0, i-bigDays)
-		f, err := os.Create(filepath.Join(dir, begin.AddDate(0, 0, 1).Format(dayLayout)+plainExt))
+		f, err := os.Create(filepath.Join(dir, begin.AddDate(0, 0, 1).Format(time.DateOnly)+".jsonl"))
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -340,14 +344,15 @@ func BenchmarkTenMillionLines(b *testing.B) {
 	dir := b.TempDir()
 	now := time.Now().UTC()
 	day := writeDays(b, dir, now)
-	store, err := openStore(storeOptions{dir: dir}, realDisk{}, time.Now, b.Logf)
+	log, err := store.Open(store.Options{Dir: dir}, store.RealClock(), b.Logf)
 	if err != nil {
 		b.Fatal(err)
 	}
-	for len(store.unindexed()) > 0 {
+	all := store.AnyTime(store.Filter{})
+	for views, _, _ := log.Views(&all, store.Position{}); !store.Indexed(views, &all); views, _, _ = log.Views(&all, store.Position{}) {
 		time.Sleep(10 * time.Millisecond)
 	}
-	if err := store.Close(b.Context()); err != nil {
+	if err := log.Close(b.Context()); err != nil {
 		b.Fatal(err)
 	}
 

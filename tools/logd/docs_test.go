@@ -174,7 +174,7 @@ func (l *testLog) killSoon(ctx context.Context) {
 	for ctx.Err() == nil {
 		time.Sleep(200 * time.Millisecond)
 		line := `{"type":"kill","time":"` + time.Now().Add(time.Minute).UTC().Format(time.RFC3339) + `","host":"vm","name":"web","result":"killed"}`
-		if err := l.store.Append(newBatch("", line)); err != nil {
+		if err := l.store.Append(newBatch(line)); err != nil {
 			return
 		}
 	}

@@ -1,12 +1,8 @@
 package main
 
 import (
-	"bytes"
-	"fmt"
 	"math"
 	"math/big"
-	"os"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strconv"
@@ -14,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"winnow/tools/internal/record"
+	"winnow/tools/logd/store"
 
 	"github.com/valyala/fasthttp"
 )

@@ -47,6 +47,13 @@ func (c *clock) add(d time.Duration) {
 	c.boot += d
 }
 
+// jump sets the clock.
+func (c *clock) jump(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.at = c.at.Add(d)
+}
+
 func (c *clock) sinceBoot() time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -196,6 +203,11 @@ func (l *testLog) file(t *testing.T, name string) string {
 	return withoutCommits(string(text))
 }
 
+// newBatch is a batch without an id.
+func newBatch(text string) *store.Batch {
+	return store.NewBatch("", []byte(text), func(int, error) {}, func(_, _, _ []byte) {})
+}
+
 func withoutCommits(text string) string {
 	var b strings.Builder
 	for line := range strings.Lines(text) {
@@ -301,7 +313,7 @@ func TestNewDayNewFile(t *testing.T) {
 	l.mustPost(t, "x", `{"n":1}`)
 	l.clock.add(12 * time.Hour)
 	l.mustPost(t, "y", `{"n":2}`)
-	l.clock.add(-12 * time.Hour) // a clock put back does not reopen a day
+	l.clock.jump(-12 * time.Hour) // a clock put back does not reopen a day
 	l.mustPost(t, "z", `{"n":3}`)
 	if first, second := l.file(t, "2026-11-21.jsonl"), l.file(t, "2026-11-22.jsonl"); first != "{\"n\":1}\n" || second != "{\"n\":2}\n{\"n\":3}\n" {
 		t.Errorf("%q, %q", first, second)
@@ -331,12 +343,12 @@ func TestRefusesWhatItDoesNotServe(t *testing.T) {
 		}
 	}
 	for header, want := range map[string]int{
-		fmt.Sprintf("Content-Length: %d", maxBody+1):                              http.StatusRequestEntityTooLarge,
-		"Content-Length: 99999999999":                                             http.StatusRequestEntityTooLarge,
-		"Transfer-Encoding: chunked":                                              http.StatusLengthRequired,
-		"Content-Encoding: gzip\r\nContent-Length: 2":                             http.StatusUnsupportedMediaType,
-		"Winnow-Batch: a b\r\nContent-Length: 2":                                  http.StatusBadRequest,
-		"Winnow-Batch: " + strings.Repeat("x", maxID+1) + "\r\nContent-Length: 2": http.StatusBadRequest,
+		fmt.Sprintf("Content-Length: %d", maxBody+1):                                    http.StatusRequestEntityTooLarge,
+		"Content-Length: 99999999999":                                                   http.StatusRequestEntityTooLarge,
+		"Transfer-Encoding: chunked":                                                    http.StatusLengthRequired,
+		"Content-Encoding: gzip\r\nContent-Length: 2":                                   http.StatusUnsupportedMediaType,
+		"Winnow-Batch: a b\r\nContent-Length: 2":                                        http.StatusBadRequest,
+		"Winnow-Batch: " + strings.Repeat("x", store.MaxID+1) + "\r\nContent-Length: 2": http.StatusBadRequest,
 	} {
 		body := "{}"
 		if want == http.StatusRequestEntityTooLarge {

@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/signal"
@@ -13,12 +14,14 @@ import (
 	"time"
 
 	"winnow/tools/internal/cli"
+	"winnow/tools/logd/store"
 )
 
 const summary = `
 logd stores records, one JSON object a line, in a file a day: DIR/YYYY-MM-DD.jsonl,
 the day (UTC) being that on which they arrived. It answers a POST when its lines
-are on disk.
+are on disk, and with them a line of type commit that vouches for them. Beside the
+days, DIR/.logd can be deleted at any time.
 
   POST /logs              store the lines of the body; with a header Winnow-Batch: ID
                           a batch that comes again is not stored again
@@ -63,8 +66,12 @@ func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writ
 	t.Var((*age)(&o.Retain), "retain", "remove days that ended longer ago than this, such as 30d; 0d keeps them")
 	t.Var(&o.RetainSize, "retain-bytes", "remove the oldest days when all take more than this; 0 keeps them")
 	t.BoolVar(&o.Compress, "compress", false, "compress days that are over, with zstd; queries find them all the same")
+	verify := t.String("verify", "", "serve nothing: read the log in this directory and tell what is not as it was committed")
 	if err := t.Parse(args, stdout, 0); err != nil {
 		return err
+	}
+	if *verify != "" {
+		return verifyLog(t, *verify)
 	}
 	o.local = loopback(o.listen)
 	if !o.local && !*open && *tokenFile == "" {
@@ -85,4 +92,17 @@ func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writ
 	}
 	t.Warn("%s holds the log in %s", l.Addr(), o.Dir)
 	return s.serve(ctx, l)
+}
+
+// verifyLog names each fault; one makes it fail.
+func verifyLog(t *cli.Tool, dir string) error {
+	bytes, commits, faults, err := store.Verify(dir, t.Warn)
+	if err != nil {
+		return err
+	}
+	if faults > 0 {
+		return fmt.Errorf("%s: %d faults in %d commits", dir, faults, commits)
+	}
+	t.Warn("%s: all is as it was committed: %d commits, %d bytes", dir, commits, bytes)
+	return nil
 }

@@ -182,41 +182,6 @@ func TestWhyOfAContainerThatLivedLong(t *testing.T) {
 	}
 }
 
-func TestRetention(t *testing.T) {
-	t.Parallel()
-	for _, test := range []struct {
-		name string
-		set  func(*server)
-		want string
-	}{
-		{"by age", func(s *server) { s.options.retain.Set("2d") }, "[2026-11-23.jsonl 2026-11-24.jsonl 2026-11-25.jsonl]"},
-		{"by size", func(s *server) { s.options.retainBytes = 25 }, "[2026-11-24.jsonl 2026-11-25.jsonl]"},
-		{"never the last", func(s *server) { s.options.retainBytes = 1 }, "[2026-11-25.jsonl]"},
-		{"not at all", func(*server) {}, "[2026-11-21.jsonl 2026-11-21.jsonl.7.quarantine 2026-11-22.jsonl 2026-11-23.jsonl 2026-11-24.jsonl 2026-11-25.jsonl]"},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			l := startLog(t, t.TempDir(), test.set)
-			if err := os.WriteFile(filepath.Join(l.dir, "2026-11-21.jsonl.7.quarantine"), []byte("{"), 0o644); err != nil {
-				t.Fatal(err)
-			}
-			for i := range 5 {
-				l.mustPost(t, fmt.Sprint("b", i), fmt.Sprintf(`{"day":%d}`, i))
-				l.clock.add(24 * time.Hour)
-			}
-			l.clock.add(-23 * time.Hour) // 13:00 on the last
-			if err := l.store.retire(); err != nil {
-				t.Fatal(err)
-			}
-			if got := fmt.Sprint(names(t, l.dir)); got != test.want {
-				t.Errorf("left %s, want %s", got, test.want)
-			}
-			if status, a := l.post(t, "b0", `{"day":0}`); status != 200 || !a.Duplicate {
-				t.Error("a batch of a removed day is not known any more")
-			}
-		})
-	}
-}
-
 func names(t *testing.T, dir string) []string {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
@@ -225,7 +190,7 @@ func names(t *testing.T, dir string) []string {
 	}
 	var names []string
 	for _, entry := range entries {
-		if entry.Name() != ownDir {
+		if entry.Name() != ".logd" {
 			names = append(names, entry.Name())
 		}
 	}
@@ -241,91 +206,37 @@ func bigDay(day time.Time, n int) string {
 	return b.String()
 }
 
-func TestADayReplacedByHandIsIndexedAnew(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	l := startLog(t, dir)
-	l.mustPost(t, "", bigDay(noon, 8000))
-	l.stop()
-	other := bigDay(noon.Add(12*time.Hour), 9000)
-	other = strings.ReplaceAll(other, `"type":"container"`, `"type":"another"`)
-	if err := os.WriteFile(filepath.Join(dir, "2026-11-21.jsonl"), []byte(other), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	l = startLog(t, dir)
-	for _, query := range []string{"until=2026-11-22T00:00:01Z", "since=2026-11-22T02:29:59Z"} {
-		if got := strings.Count(l.find(t, query), "\n"); got != 1 {
-			t.Errorf("%s: %d lines", query, got)
-		}
-	}
-}
-
 func TestClosedDaysAreCompressedAndStayQueryable(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	l := startLog(t, dir)
 	day := noon.Truncate(24 * time.Hour)
-	l.mustPost(t, "first", bigDay(day, 8000))
+	for i := range 8 {
+		l.mustPost(t, fmt.Sprint("b", i), bigDay(day.Add(time.Duration(i)*1000*time.Second), 1000))
+	}
 	l.clock.add(24 * time.Hour)
 	l.mustPost(t, "", `{"type":"host","n":1}`)
-	queries := []string{"", "order=desc", "id=4000", "since=2026-11-21T01:00:00Z&until=2026-11-21T01:00:10Z", "order=desc&limit=3"}
+	queries := []string{"", "order=desc", "id=0400", "since=2026-11-21T01:00:00Z&until=2026-11-21T01:00:10Z", "order=desc&limit=3", "type=commit"}
 	var before []string
 	for _, q := range queries {
 		before = append(before, l.find(t, q))
 	}
-	check := func(when string) {
-		t.Helper()
+	if before[5] != "" || strings.Contains(before[0], `"type":"commit"`) {
+		t.Errorf("answers commits: %q", before[5])
+	}
+	for _, when := range []string{"compressed", "started again"} {
+		l.stop()
+		l = startLog(t, dir, func(s *server) { s.options.Compress = true })
+		l.clock.add(24 * time.Hour)
+		eventually(t, "the day is compressed", func() bool { return fmt.Sprint(names(t, dir)) == "[2026-11-21.jsonl.zst 2026-11-22.jsonl]" })
 		for i, q := range queries {
 			if got := l.find(t, q); got != before[i] {
 				t.Errorf("%s: %q has %d bytes, not %d", when, q, len(got), len(before[i]))
 			}
 		}
-		if _, a := l.post(t, "first", `{}`); !a.Duplicate {
+		if _, a := l.post(t, "b0", `{}`); !a.Duplicate {
 			t.Errorf("%s: the batch is not known", when)
 		}
-	}
-	l.store.compress = true
-	if err := l.store.retire(); err != nil {
-		t.Fatal(err)
-	}
-	check("compressed")
-	if got := fmt.Sprint(names(t, dir)); got != "[2026-11-21.jsonl.zst 2026-11-22.jsonl]" {
-		t.Errorf("files: %s", got)
-	}
-	l.stop()
-	l = startLog(t, dir)
-	l.clock.add(24 * time.Hour)
-	check("started again")
-	l.stop()
-	// Without its index a compressed day is unpacked and indexed anew.
-	if err := os.Remove(filepath.Join(dir, ownDir, "2026-11-21.zst.index")); err != nil {
-		t.Fatal(err)
-	}
-	l = startLog(t, dir)
-	l.clock.add(24 * time.Hour)
-	eventually(t, "all is indexed", func() bool { return len(l.store.unindexed()) == 0 })
-	check("index lost")
-}
-
-func TestAQueryReadsNoMoreThanItsSpan(t *testing.T) {
-	t.Parallel()
-	l := startLog(t, t.TempDir())
-	day := noon.Truncate(24 * time.Hour)
-	l.mustPost(t, "", bigDay(day, 20_000)) // some 5 MB until 05:33
-	l.clock.add(24 * time.Hour)
-	l.mustPost(t, "", bigDay(day.AddDate(0, 0, 1), 20_000))
-	f := anyTime(filter{})
-	f.since = day.AddDate(0, 0, 1).Add(20_000*time.Second - 15*time.Minute).UnixNano()
-	views, _, _ := l.store.views(&f, position{})
-	if len(views) != 1 || views[0].name != "2026-11-22" {
-		t.Fatalf("reads %d days", len(views))
-	}
-	read := int64(0)
-	for b := range views[0].wanted(&f) {
-		read += b.to - b.from
-	}
-	if size := int64(len(bigDay(day, 900))); read < size || read > size+2*blockSize {
-		t.Errorf("reads %d bytes for %d", read, size)
 	}
 }
 
@@ -349,62 +260,6 @@ func TestAClientThatLeaves(t *testing.T) {
 	eventually(t, "all streams have ended", func() bool { return l.streams.Load() == 0 })
 	if said := l.said.String(); said != "" {
 		t.Errorf("said %s", said)
-	}
-}
-
-func TestIndexThatWasLostIsMadeAgain(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	l := startLog(t, dir)
-	for range 5 {
-		l.mustPost(t, "", bigDay(noon, 20_000))
-	}
-	want := l.find(t, "id=7777")
-	l.stop()
-	index := filepath.Join(dir, ownDir, "2026-11-21.index")
-	whole, err := os.ReadFile(index)
-	if err != nil || len(whole) < 50*entrySize {
-		t.Fatalf("an index of %d bytes: %v", len(whole), err)
-	}
-	broken := append([]byte(nil), whole...)
-	broken[10*entrySize+3] ^= 1
-	for name, text := range map[string][]byte{"gone": nil, "cut": whole[:len(whole)-7], "broken": broken} {
-		if err := os.WriteFile(index, text, 0o644); err != nil {
-			t.Fatal(err)
-		}
-		l := startLog(t, dir)
-		if got := l.find(t, "id=7777"); got != want || strings.Count(got, "\n") != 5 {
-			t.Errorf("%s: found %q", name, got)
-		}
-		eventually(t, "all is indexed", func() bool { return len(l.store.unindexed()) == 0 })
-		if got := l.find(t, "id=7777&order=desc"); got != want {
-			t.Errorf("%s, indexed: found %q", name, got)
-		}
-		l.stop()
-		if now, _ := os.ReadFile(index); len(now) < len(whole)-entrySize {
-			t.Errorf("%s: the index has %d bytes, not %d", name, len(now), len(whole))
-		}
-	}
-}
-
-func TestIndexOfWhatWasCutOffIsForgotten(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	l := startLog(t, dir)
-	l.mustPost(t, "one", bigDay(noon, 2000))
-	l.mustPost(t, "two", bigDay(noon.Add(24*time.Hour), 2000))
-	l.stop()
-	if err := os.Truncate(filepath.Join(dir, "2026-11-21.jsonl"), int64(len(bigDay(noon, 2000)))+10); err != nil {
-		t.Fatal(err)
-	}
-	l = startLog(t, dir)
-	l.mustPost(t, "three", bigDay(noon.Add(48*time.Hour), 2000))
-	for range 2 {
-		if got := strings.Count(l.find(t, "since=2026-11-23"), "\n"); got != 2000 {
-			t.Errorf("found %d lines", got)
-		}
-		l.stop()
-		l = startLog(t, dir)
 	}
 }
 
@@ -506,7 +361,7 @@ func TestTLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := newServer(time.Now, new(messages).warn)
-	s.options.dir = dir
+	s.options.Dir = dir
 	if err := s.open(); err != nil {
 		t.Fatal(err)
 	}
@@ -530,29 +385,23 @@ func TestTLS(t *testing.T) {
 	}
 }
 
-// panicDisk panics when it is asked for its room, if it is told to.
-type panicDisk struct {
-	realDisk
-	on atomic.Bool
-}
-
-func (d *panicDisk) Free(dir string) (int64, error) {
-	if d.on.Load() {
-		panic("no idea")
-	}
-	return d.realDisk.Free(dir)
-}
-
 func TestPanicIsAnsweredAndLived(t *testing.T) {
 	t.Parallel()
-	disk := new(panicDisk)
-	l := startLog(t, t.TempDir(), func(s *server) { s.disk = disk })
-	disk.on.Store(true)
-	if status, text := l.get(t, "/readyz"); status != 500 || strings.Contains(text, "no idea") {
+	var on atomic.Bool
+	l := startLog(t, t.TempDir(), func(s *server) {
+		s.now = func() time.Time {
+			if on.Load() {
+				panic("no idea")
+			}
+			return noon
+		}
+	})
+	on.Store(true)
+	if status, text := l.get(t, "/logs"); status != 500 || strings.Contains(text, "no idea") {
 		t.Errorf("status %d, %s", status, text)
 	}
-	disk.on.Store(false)
-	if status, _ := l.get(t, "/readyz"); status != 200 {
+	on.Store(false)
+	if status, _ := l.get(t, "/logs"); status != 200 {
 		t.Errorf("after a panic: status %d", status)
 	}
 	if !strings.Contains(l.said.String(), "panic: no idea") || l.panics.Load() != 1 {

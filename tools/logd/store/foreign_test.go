@@ -290,3 +290,48 @@ func TestTheIndexIsBelievedOnlyAsFarAsItIsTheDays(t *testing.T) {
 		t.Errorf("answers %.100q", got)
 	}
 }
+
+// TestIndexOfWhatWasCutOffIsForgotten has the index know more than the day has.
+func TestIndexOfWhatWasCutOffIsForgotten(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := manyDays(t, dir, 1, 1000)
+	s.close(t)
+	path := filepath.Join(dir, noonDay)
+	text := readFile(t, dir, noonDay)
+	at := strings.Index(text, `"n":500,`)
+	check(t, os.Truncate(path, int64(at)))
+	s = openLog(t, dir)
+	f := AnyTime(Filter{})
+	f.Since = noon.Add(48 * time.Hour).UnixNano()
+	late := strings.Repeat(fmt.Sprintf(`{"time":"%s","x":"%s"}`+"\n", noon.Add(49*time.Hour).Format(time.RFC3339), strings.Repeat("y", 2000)), 500)
+	s.add(t, "late", late)
+	for range 2 {
+		if got := s.find(t, f); got != late {
+			t.Errorf("finds %d bytes of %d", len(got), len(late))
+		}
+		if got := strings.Count(s.all(t), `"day":0`); got != 500 {
+			t.Errorf("%d lines of the first 500 are left", got)
+		}
+		s.close(t)
+		s = openLog(t, dir)
+	}
+}
+
+func TestAQueryReadsNoMoreThanItsSpan(t *testing.T) {
+	t.Parallel()
+	s := manyDays(t, t.TempDir(), 2, 2000)
+	f := AnyTime(Filter{})
+	f.Since, f.Until = noon.Add(day1+1000*time.Second).UnixNano(), noon.Add(day1+1060*time.Second).UnixNano()
+	views, _, _ := s.Views(&f, Position{})
+	if len(views) != 1 || views[0].name != "2026-11-22" {
+		t.Fatalf("reads %d days", len(views))
+	}
+	read := int64(0)
+	for b := range views[0].wanted(&f) {
+		read += b.Bytes
+	}
+	if size := int64(len(s.find(t, f))); size < 60*900 || read > size+2*(blockSize+2000) {
+		t.Errorf("reads %d bytes for %d", read, size)
+	}
+}

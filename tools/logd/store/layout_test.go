@@ -1,0 +1,62 @@
+package store
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"winnow/tools/internal/full"
+)
+
+// TestAStrangersReader reads the files with what the head of the package says:
+// a script of Python, and jq. They print what a query answers.
+func TestAStrangersReader(t *testing.T) {
+	t.Parallel()
+	full.Needs(t, "python3, jq and zstdcat")
+	dir := t.TempDir()
+	s := manyDays(t, dir, 2, 200)
+	want := s.all(t)
+	s.close(t)
+	s = openLog(t, dir, func(u *setup) { u.Compress = true; u.clock.pass(2 * day1) })
+	eventually(t, "two days are compressed", func() bool { return len(files(t, dir, "*"+packedExt)) == 2 && len(files(t, dir, "*"+plainExt)) == 1 })
+	s.add(t, "", "{\"one\": \"more\"}\n")
+	want += "{\"one\": \"more\"}\n"
+	for name, reader := range map[string]string{"python": "python3 testdata/read.py", "jq": `grep -v '^{"type":"commit",' | jq -c .`} {
+		out, err := exec.Command("bash", "-c", fmt.Sprintf(`set -o pipefail; for f in %s/*; do if [[ $f = *.zst ]]; then zstdcat "$f"; else cat "$f"; fi; done | %s`, dir, reader)).Output()
+		if name == "jq" { // writes numbers and spaces its own way
+			want := strings.ReplaceAll(want, `{"one": "more"}`, `{"one":"more"}`)
+			if err != nil || string(out) != want {
+				t.Errorf("%s: %v, %d bytes, want %d", name, err, len(out), len(want))
+			}
+			continue
+		}
+		if err != nil || string(out) != want {
+			t.Errorf("%s: %v, %d bytes, want %d", name, err, len(out), len(want))
+		}
+	}
+	// A damaged group is left out by both.
+	s.close(t)
+	path := filepath.Join(dir, "2026-11-23.jsonl")
+	text := strings.Replace(readFile(t, dir, "2026-11-23.jsonl"), `"last":1`, `"last":2`, 1)
+	check(t, os.WriteFile(path, []byte(text), 0o640))
+	cmd := exec.Command("python3", "testdata/read.py")
+	cmd.Stdin = strings.NewReader(text)
+	out, err := cmd.Output()
+	if err != nil || string(out) != "{\"one\": \"more\"}\n" {
+		t.Errorf("of a damaged day python prints %q, %v", out, err)
+	}
+}
+
+// TestTheLayoutIsToldInFewLines holds what the head of the package promises.
+func TestTheLayoutIsToldInFewLines(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("store.go")
+	check(t, err)
+	head, _, _ := strings.Cut(string(text), "package store")
+	if n := strings.Count(head, "\n"); n > 40 {
+		t.Errorf("the head has %d lines", n)
+	}
+}
