@@ -220,8 +220,8 @@ func TestPowerCut(t *testing.T) {
 	dir := t.TempDir()
 	next := make([]int, writers) // of each, the first that was not acknowledged
 	body := func(w, n int) string {
-		line := fmt.Sprintf(`{"w":%d,"n":%d,"x":"%s"}`+"\n", w, n, strings.Repeat("x", (w*7919+n*104729)%1500))
-		return strings.Repeat(line, []int{1, 150, 1, 40, 1, 40, 1}[n%7])
+		line := fmt.Sprintf(`{"w":%d,"n":%d,"x":"%s"}`+"\n", w, n, strings.Repeat("x", (w*7919+n*104729)%500))
+		return strings.Repeat(line, []int{1, 100, 1, 20, 1, 20, 1}[n%7])
 	}
 	clock := newClock()
 	asideBefore, repairs, dice := 0, 0, newDice(t)
@@ -330,7 +330,11 @@ func TestCutAnywhere(t *testing.T) {
 	s.close(t)
 	day := readFile(t, whole, noonDay)
 	for _, tail := range []string{"", strings.Repeat("\x00", 100_000), "\x00\n", "\x00\x00{\"n\":9}\n", "{\"n\":9}\n", day[:ends[0]]} {
-		for cut := 0; cut <= len(day); cut += stride() {
+		step := stride()
+		if tail != "" && tail[0] != 0 {
+			step *= 5
+		}
+		for cut := 0; cut <= len(day); cut += step {
 			dir := t.TempDir()
 			had := day[:cut] + tail
 			writeFile(t, dir, noonDay, had)

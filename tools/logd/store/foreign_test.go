@@ -335,3 +335,41 @@ func TestAQueryReadsNoMoreThanItsSpan(t *testing.T) {
 		t.Errorf("reads %d bytes for %d", read, size)
 	}
 }
+
+// TestTheBoundsOfASpan has lines right at them, over blocks that begin and end
+// there.
+func TestTheBoundsOfASpan(t *testing.T) {
+	t.Parallel()
+	s := openLog(t, t.TempDir())
+	at := func(n int) string { return noon.Add(time.Duration(n) * time.Second).Format(time.RFC3339) }
+	for n := range 4 { // each a block
+		s.add(t, "", strings.Repeat(fmt.Sprintf(`{"time":"%s","n":%d,"x":"%s"}`+"\n", at(n), n, strings.Repeat("x", 10_000)), 30))
+	}
+	s.add(t, "", "{\"no\":\"time\"}\n")
+	for _, test := range []struct {
+		since, until int
+		want         string
+	}{{0, 4, "0123"}, {1, 3, "12"}, {1, 1, ""}, {3, 9, "3"}, {-9, 0, ""}, {-9, 1, "0"}, {4, 9, ""}} {
+		f := AnyTime(Filter{})
+		f.Since, f.Until = noon.Add(time.Duration(test.since)*time.Second).UnixNano(), noon.Add(time.Duration(test.until)*time.Second).UnixNano()
+		got := ""
+		for line := range strings.Lines(s.find(t, f)) {
+			_, n, _ := strings.Cut(line, `"n":`)
+			if got == "" || got[len(got)-1] != n[0] {
+				got += n[:1]
+			}
+		}
+		views, _, _ := s.Views(&f, Position{})
+		blocks := 0
+		for i := range views {
+			for b := range views[i].wanted(&f) {
+				if !b.Untimed {
+					blocks++
+				}
+			}
+		}
+		if got != test.want || blocks != len(test.want) {
+			t.Errorf("from %d to %d: %q of %d blocks, want %q", test.since, test.until, got, blocks, test.want)
+		}
+	}
+}
