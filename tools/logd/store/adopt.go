@@ -11,6 +11,8 @@ import (
 	"strconv"
 
 	"winnow/tools/internal/record"
+
+	"golang.org/x/sys/unix"
 )
 
 // Days from before have no commits. Beside them, in .logd, lay a journal of each
@@ -74,8 +76,7 @@ func (s *Store) append(d *day, end int64, text []byte) error {
 
 func (s *Store) appendTo(d *day, end int64, text []byte) error {
 	if d.info.Size() > end {
-		d.open.block = newBlock(end)
-		if err := s.setAside(d); err != nil {
+		if err := s.setAside(d, end); err != nil {
 			return err
 		}
 	}
@@ -93,7 +94,7 @@ func (s *Store) appendTo(d *day, end int64, text []byte) error {
 	if err := errors.Join(err, f.Close()); err != nil {
 		return err
 	}
-	d.info = info
+	s.setFile(d, info)
 	return ignoreMissing(os.Remove(s.own(d.name + journalExt)))
 }
 
@@ -236,6 +237,19 @@ func parseWAL(text []byte) (records []walRecord) {
 		records = append(records, r)
 		text, sum = text[min((taken+walBlock-1)/walBlock*walBlock, len(text)):], next
 	}
+}
+
+// keepOldOff fails where a logd from before writes, which knows another lock.
+func (s *Store) keepOldOff() error {
+	f, err := os.Open(s.own("lock"))
+	if err != nil {
+		return ignoreMissing(err)
+	}
+	defer f.Close()
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return errors.Join(fmt.Errorf("%s: another logd writes here: %w", s.Dir, err), s.lock.Close())
+	}
+	return os.Remove(f.Name())
 }
 
 // replayOld writes what a write-ahead log holds to the day and the journal that

@@ -37,6 +37,7 @@ type day struct {
 	index *indexFile // nil where there is none
 	dirty bool       // the file may go on with a group that was refused
 	stale error      // why it has to be read again before it is written to
+	torn  bool       // it is compressed, and cannot be read to its end
 	tail  bool       // the file goes on behind size with what was never acknowledged
 }
 
@@ -122,7 +123,6 @@ func (s *Store) listDays() ([]*day, error) {
 			s.warn("%s is no file, and is left alone", path)
 			continue
 		}
-		s.hide(path, info)
 		d := &day{name: name, path: path, packed: packed, info: info}
 		d.open.block = newBlock(0)
 		days = append(days, d)
@@ -131,12 +131,13 @@ func (s *Store) listDays() ([]*day, error) {
 	return days, nil
 }
 
-// hide keeps others from reading a file of which a version before let them.
-func (s *Store) hide(path string, info os.FileInfo) {
-	if info.Mode().Perm()&0o007 == 0 {
+// hide keeps others from reading a day of which a version before let them.
+func (s *Store) hide(d *day) {
+	mode := d.info.Mode().Perm()
+	if mode&0o007 == 0 {
 		return
 	}
-	if err := own(path, info.Mode().Perm()&^0o007, s.group); err != nil {
+	if err := own(d.path, mode&^0o007, s.group); err != nil {
 		s.warn("others can read it: %v", err)
 	}
 }
@@ -151,13 +152,13 @@ func (d *day) indexName() string {
 	return d.name + ".index"
 }
 
-// setAside moves what follows the day's last good commit into a file beside it.
-func (s *Store) setAside(d *day) error {
+// setAside moves what follows the day's last good commit, which ends at end,
+// into a file beside it.
+func (s *Store) setAside(d *day, end int64) error {
 	f, err := s.disk.Open(d.path)
 	if err != nil {
 		return err
 	}
-	end := d.open.To
 	path, err := s.copyBeside(f, end, func(n int) string {
 		if n > 1 {
 			return fmt.Sprintf("%s.%d-%d%s", d.path, end, n, quarantineExt)

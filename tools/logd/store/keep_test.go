@@ -242,3 +242,43 @@ func TestFilesAreForTheGroupAlone(t *testing.T) {
 		check(t, err)
 	}
 }
+
+// TestADamagedCompressedDay has a bit of a frame turned over, with an index and
+// without: what can be read is served, and the query fails at its end.
+func TestADamagedCompressedDay(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := manyDays(t, dir, 2, 1000)
+	s.close(t)
+	later := func(u *setup) { u.Compress = true; u.clock.pass(2 * day1) }
+	s = openLog(t, dir, later)
+	eventually(t, "two days are compressed", func() bool { return len(files(t, dir, "*"+packedExt)) == 2 && len(files(t, dir, "*"+plainExt)) == 1 })
+	s.close(t)
+	text := []byte(readFile(t, dir, noonDay+".zst"))
+	text[len(text)/2] ^= 1
+	writeFile(t, dir, noonDay+".zst", string(text))
+	writeFile(t, dir, "2026-11-01.jsonl.zst", "not zstd")
+	for _, lose := range []bool{false, true} {
+		if lose {
+			check(t, os.RemoveAll(filepath.Join(dir, ownDir)))
+		}
+		s = openLog(t, dir, later)
+		s.tendNow()
+		var got bytes.Buffer
+		f := AnyTime(Filter{})
+		err := s.Query(&f, &got)
+		if err == nil || !strings.Contains(err.Error(), "cannot be read to its end") {
+			t.Errorf("index lost %v: the query ends with %v", lose, err)
+		}
+		if n := strings.Count(got.String(), `"day":1,`); n != 1000 || !strings.HasSuffix(got.String(), "{\"last\":1}\n") {
+			t.Errorf("index lost %v: %d lines of the day behind it", lose, n)
+		}
+		if n := strings.Count(got.String(), `"day":0,`); n == 0 || n == 1000 {
+			t.Errorf("index lost %v: %d lines of the damaged day", lose, n)
+		}
+		s.close(t)
+	}
+	if said := verified(t, dir); strings.Count(said, noonDay+".zst") == 0 || !strings.Contains(said, "2026-11-01.jsonl.zst") || strings.Contains(said, "2026-11-22") {
+		t.Errorf("verify says %s", said)
+	}
+}

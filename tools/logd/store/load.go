@@ -59,7 +59,7 @@ func (s *Store) lockDir() error {
 		return errors.Join(fmt.Errorf("%s: another logd writes here: %w", s.Dir, err), lock.Close())
 	}
 	s.lock = lock
-	return nil
+	return s.keepOldOff()
 }
 
 // load reads what there is: of a day with an index only what came after that.
@@ -81,6 +81,7 @@ func (s *Store) load() error {
 	s.order(days)
 	var ids []string // the newest first
 	for i, d := range slices.Backward(days) {
+		s.hide(d)
 		wanted := keptIDs - len(ids)
 		found, err := s.loadDay(d, i == len(days)-1 || wanted > 0)
 		if err != nil {
@@ -298,7 +299,7 @@ func (s *Store) readDay(d *day, f *os.File, known []entry, claimed int64) ([]str
 		}
 	}
 	if d.tail {
-		if err := s.setAside(d); err != nil {
+		if err := s.setAside(d, d.size); err != nil {
 			s.warn("%v", err) // tried again before it is written to
 		}
 	}
@@ -312,6 +313,13 @@ func (s *Store) take(d *day, x *found) {
 	d.blocks = blocksOf(x.closed)
 	d.indexer, d.size = x.indexer, x.size
 	d.tail = !d.packed && d.info.Size() > d.size
+}
+
+// setFile makes another file the day's, or the same at another length.
+func (s *Store) setFile(d *day, info os.FileInfo) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d.info = info
 }
 
 // name tells of the groups that are not as they were committed.
@@ -402,7 +410,7 @@ func (s *Store) reload(d *day) error {
 		return err
 	}
 	defer f.Close()
-	d.info = info
+	s.setFile(d, info)
 	if _, err := s.readDay(d, f, nil, 0); err != nil {
 		return err
 	}

@@ -124,7 +124,7 @@ func (x *found) endFrame(e *entry, in *frames) {
 // plain one again.
 func (s *Store) pack(d *day) error {
 	if d.tail {
-		if err := s.setAside(d); err != nil {
+		if err := s.setAside(d, d.size); err != nil {
 			return err
 		}
 	}

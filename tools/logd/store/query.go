@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"errors"
+	"fmt"
 	"io"
 	"iter"
 	"os"
@@ -153,6 +154,7 @@ func (s *Store) Query(f *Filter, w io.Writer) error {
 
 // QueryViews is Query of some days. The limit goes on from one call to the next.
 func (s *Store) QueryViews(views []View, f *Filter, out *Limited) error {
+	var torn error
 	for _, v := range views {
 		err := v.query(f, out)
 		for errors.Is(err, errReplaced) {
@@ -163,11 +165,33 @@ func (s *Store) QueryViews(views []View, f *Filter, out *Limited) error {
 			}
 			err = v.query(f, out)
 		}
+		if errors.As(err, new(tornError)) {
+			torn = err
+			continue
+		}
 		if err != nil {
 			return err
 		}
 	}
-	return nil
+	return torn
+}
+
+// tornError is a compressed day that cannot be read to its end. A query goes on
+// with what can, and fails only then.
+type tornError struct{ error }
+
+// unpacker reads a compressed block.
+type unpacker struct {
+	*zstd.Decoder
+	path string
+}
+
+func (u unpacker) Read(p []byte) (int, error) {
+	n, err := u.Decoder.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = tornError{fmt.Errorf("%s cannot be read to its end: %w", u.path, err)}
+	}
+	return n, err
 }
 
 // errReplaced is a view of a file that is another one by now.
@@ -198,9 +222,14 @@ func (v *View) query(f *Filter, out *Limited) error {
 		return err
 	}
 	defer file.Close()
+	var torn error
 	for b, skip := range v.wanted(f) {
 		f := f.within(&b)
 		r, done, err := v.reader(file, &b, skip)
+		if errors.As(err, new(tornError)) {
+			torn = err
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -213,11 +242,15 @@ func (v *View) query(f *Filter, out *Limited) error {
 			err = scan(r, f, out)
 		}
 		done()
+		if errors.As(err, new(tornError)) {
+			torn = err
+			continue
+		}
 		if err != nil {
 			return err
 		}
 	}
-	return nil
+	return torn
 }
 
 // reader reads a block's lines, but for the first skip bytes.
@@ -229,11 +262,12 @@ func (v *View) reader(file io.ReaderAt, b *block, skip int64) (r io.Reader, done
 	if err != nil {
 		return nil, nil, err
 	}
-	if _, err := io.CopyN(io.Discard, z, skip); err != nil {
+	u := unpacker{z, v.path}
+	if _, err := io.CopyN(io.Discard, u, skip); err != nil {
 		z.Close()
 		return nil, nil, err
 	}
-	return z, z.Close, nil
+	return u, z.Close, nil
 }
 
 // Limited writes lines up to a number of them.

@@ -47,7 +47,7 @@ func (s *Store) tend() error {
 			return errors.Join(append(errs, ErrClosed)...)
 		default:
 		}
-		if d.isUnknown() {
+		if d.isUnknown() && !d.torn {
 			errs = append(errs, s.learn(d))
 		}
 		if s.Compress && !d.packed && !d.isUnknown() {
@@ -144,8 +144,8 @@ func (s *Store) learn(d *day) error {
 		if errors.Is(err, errForeign) {
 			return s.unpack(d)
 		}
-		if err != nil {
-			return nil // it was said at the start
+		if d.torn = err != nil; d.torn {
+			return err
 		}
 		s.name(d, x)
 		s.take(d, x)
@@ -173,6 +173,7 @@ func (s *Store) unpack(d *day) error {
 	}
 	_, err = io.Copy(out, z)
 	if err := errors.Join(err, out.Sync(), out.Close()); err != nil {
+		d.torn = !isFull(err)
 		return errors.Join(fmt.Errorf("%s: unpack: %w", d.path, err), os.Remove(tmp))
 	}
 	path := strings.TrimSuffix(d.path, packedExt) + plainExt

@@ -148,7 +148,7 @@ func (s *Store) makeDay(d *day) error {
 		s.warn("the index cannot be kept: %v", err)
 	}
 	x := newFound(nil)
-	d.info = info
+	s.setFile(d, info)
 	s.take(d, x)
 	return nil
 }

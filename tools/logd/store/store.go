@@ -350,7 +350,7 @@ func (s *Store) openFile(d *day) error {
 		return s.reopen(d)
 	}
 	if d.tail {
-		if err := s.setAside(d); err != nil {
+		if err := s.setAside(d, d.size); err != nil {
 			return err
 		}
 	}

@@ -349,3 +349,24 @@ func TestTheLastIDsComeFromManyDays(t *testing.T) {
 		s.close(t)
 	}
 }
+
+func TestTheSameBatchesAgainWithoutTheIndex(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := openLog(t, dir)
+	for round := range 2 {
+		for n := range 1000 {
+			if b := s.add(t, fmt.Sprint("b", n), fmt.Sprintf("{\"n\":%d}\n", n)); b.Duplicate != (round == 1) {
+				t.Fatalf("round %d, batch %d: duplicate is %v", round, n, b.Duplicate)
+			}
+		}
+		s.close(t)
+		if err := os.RemoveAll(filepath.Join(dir, ownDir)); err != nil {
+			t.Fatal(err)
+		}
+		s = openLog(t, dir)
+	}
+	if n := strings.Count(s.all(t), "\n"); n != 1000 {
+		t.Errorf("%d lines", n)
+	}
+}
