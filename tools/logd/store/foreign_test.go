@@ -282,12 +282,22 @@ func TestTheIndexIsBelievedOnlyAsFarAsItIsTheDays(t *testing.T) {
 			t.Fatalf("%s: the index is not what it was: %.300q", name, got)
 		}
 	}
-	// The index of another day of the same length.
-	other := strings.Replace(day, `"n":7,`, `"n":8,`, 1)
-	writeFile(t, dir, noonDay, other[:len(other)-200])
+	// The index of another day, as long and with commits at the same places.
+	other := openLog(t, t.TempDir())
+	for n := range 1500 {
+		other.add(t, fmt.Sprint("c", n), fmt.Sprintf(`{"time":"%s","n":%d,"x":"%s"}`+"\n", noon.Add(-time.Duration(n)*time.Second).Format(time.RFC3339), n, long))
+	}
+	other.close(t)
+	text := readFile(t, other.Dir, noonDay)
+	if len(text) != len(day) {
+		t.Fatalf("the other day has %d bytes, not %d", len(text), len(day))
+	}
+	writeFile(t, dir, noonDay, text)
 	s = openLog(t, dir)
-	if got := s.all(t); !strings.HasPrefix(got, want[:5000]) {
-		t.Errorf("answers %.100q", got)
+	f := AnyTime(Filter{})
+	f.Since, f.Until = noon.Add(-103*time.Second).UnixNano(), noon.Add(-100*time.Second).UnixNano()
+	if got := s.find(t, f); strings.Count(got, "\n") != 3 || !s.seen.has("c0") {
+		t.Errorf("3 seconds of another day have %d lines", strings.Count(got, "\n"))
 	}
 }
 
@@ -357,6 +367,12 @@ func TestTheBoundsOfASpan(t *testing.T) {
 			_, n, _ := strings.Cut(line, `"n":`)
 			if got == "" || got[len(got)-1] != n[0] {
 				got += n[:1]
+			}
+		}
+		for _, newestFirst := range []bool{false, true} {
+			f.NewestFirst = newestFirst
+			if strings.Contains(s.find(t, f), commitStart) {
+				t.Errorf("from %d to %d a commit is answered", test.since, test.until)
 			}
 		}
 		views, _, _ := s.Views(&f, Position{})

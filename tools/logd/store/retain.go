@@ -37,28 +37,50 @@ func (s *Store) keep() {
 
 // tend removes, reads and compresses.
 func (s *Store) tend() error {
-	var errs []error
-	for _, d := range s.expired() {
-		errs = append(errs, s.remove(d))
-	}
+	errs := []error{s.trim()}
 	for _, d := range s.others() {
 		select {
 		case <-s.stop:
 			return errors.Join(append(errs, ErrClosed)...)
 		default:
 		}
-		if d.isUnknown() && !d.torn {
-			errs = append(errs, s.learn(d))
-		}
-		if s.Compress && !d.packed && !d.isUnknown() {
-			errs = append(errs, s.pack(d))
-		}
+		errs = append(errs, s.tendDay(d))
 	}
 	return errors.Join(errs...)
 }
 
-// others are the days that are not written to. Only this goroutine changes any,
-// and the writer turns to none of them again but a plain one of its date.
+// tendDay reads a day whose index was lost, and compresses one that is plain.
+func (s *Store) tendDay(d *day) error {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	if !slices.Contains(s.others(), d) {
+		return nil // it was removed meanwhile
+	}
+	var errs []error
+	if d.isUnknown() && !d.torn {
+		errs = append(errs, s.learn(d))
+	}
+	if s.Compress && !d.packed && !d.isUnknown() {
+		errs = append(errs, s.pack(d))
+	}
+	return errors.Join(errs...)
+}
+
+// trim removes what is too old or too much.
+func (s *Store) trim() error {
+	if len(s.expired()) == 0 {
+		return nil
+	}
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	var errs []error
+	for _, d := range s.expired() {
+		errs = append(errs, s.remove(d))
+	}
+	return errors.Join(errs...)
+}
+
+// others are the days that are not written to, and are not again.
 func (s *Store) others() []*day {
 	s.mu.RLock()
 	defer s.mu.RUnlock()

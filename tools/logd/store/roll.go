@@ -29,8 +29,11 @@ func (s *Store) today() (*day, error) {
 		return nil, err
 	}
 	s.setWriting(d)
+	if err := s.trim(); err != nil { // not left to keep, which may be behind
+		s.warn("%v", err)
+	}
 	select {
-	case s.look <- struct{}{}: // the day before can be compressed, the oldest removed
+	case s.look <- struct{}{}: // the day before can be compressed
 	default:
 	}
 	return d, nil

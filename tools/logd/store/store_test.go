@@ -78,6 +78,24 @@ type setup struct {
 	clock *fakeClock
 }
 
+// quickDisk syncs nothing: most tests cut no power.
+type quickDisk struct{ realDisk }
+
+type quickFile struct{ diskFile }
+
+func (quickFile) Datasync() error { return nil }
+
+func (d quickDisk) Create(path string) (diskFile, error) { return d.wrap(d.realDisk.Create(path)) }
+func (d quickDisk) Open(path string) (diskFile, error)   { return d.wrap(d.realDisk.Open(path)) }
+func (quickDisk) SyncDir(string) error                   { return nil }
+
+func (quickDisk) wrap(f diskFile, err error) (diskFile, error) {
+	if err != nil {
+		return nil, err
+	}
+	return quickFile{f}, nil
+}
+
 // openLog opens a log until the test ends.
 func openLog(t testing.TB, dir string, set ...func(*setup)) *testStore {
 	t.Helper()
@@ -90,7 +108,7 @@ func openLog(t testing.TB, dir string, set ...func(*setup)) *testStore {
 }
 
 func tryOpen(dir string, set ...func(*setup)) (*testStore, error) {
-	u := &setup{Options: Options{Dir: dir}, disk: realDisk{-1}, clock: newClock()}
+	u := &setup{Options: Options{Dir: dir}, disk: quickDisk{realDisk{-1}}, clock: newClock()}
 	for _, f := range set {
 		f(u)
 	}

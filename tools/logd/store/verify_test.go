@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestVerifyFindsEachFlippedBit turns over each bit of a day, plain and
@@ -77,6 +78,7 @@ func TestVerifyBesideALogdThatWrites(t *testing.T) {
 				return
 			default:
 				s.add(t, fmt.Sprint("b", n), fmt.Sprintf("{\"n\":%d}\n", n))
+				time.Sleep(100 * time.Microsecond)
 			}
 		}
 	}()
