@@ -18,8 +18,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"winnow/tools/internal/full"
 )
 
@@ -65,22 +63,6 @@ func freeAddr(t *testing.T) string {
 	}
 	defer l.Close()
 	return l.Addr().String()
-}
-
-func TestItsThreadsAreScheduledAsBatch(t *testing.T) {
-	t.Parallel()
-	p := startProcess(t, t.TempDir(), freeAddr(t))
-	defer p.kill()
-	threads, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", p.Process.Pid))
-	if err != nil || len(threads) == 0 {
-		t.Fatal(threads, err)
-	}
-	for _, thread := range threads {
-		tid, _ := strconv.Atoi(thread.Name())
-		if attr, err := unix.SchedGetAttr(tid, 0); err != nil || attr.Policy != unix.SCHED_BATCH {
-			t.Errorf("thread %d of %d: %+v, %v; said %s", tid, len(threads), attr, err, p.said.String())
-		}
-	}
 }
 
 // resender posts batches, each until it is acknowledged.

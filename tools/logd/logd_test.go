@@ -321,7 +321,7 @@ func TestRefusesWhatItDoesNotServe(t *testing.T) {
 		if want == http.StatusRequestEntityTooLarge {
 			body = strings.Repeat("x", 16<<10) // more never follows: what is announced is enough
 		}
-		if status := l.answerTo(t, "POST /logs HTTP/1.1\r\nHost: x\r\n"+header+"\r\n\r\n"+body); status != want {
+		if status := l.answerTo(t, "POST /logs HTTP/1.1\r\nHost: localhost\r\n"+header+"\r\n\r\n"+body); status != want {
 			t.Errorf("%s: status %d, want %d", header, status, want)
 		}
 	}
@@ -401,12 +401,12 @@ func TestBodyThatIsNotWholeIsNotStored(t *testing.T) {
 	t.Parallel()
 	l := startLog(t, t.TempDir())
 	for _, text := range []string{
-		"POST /logs HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{\"n\":1}\n",
-		"POST /logs HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n8\r\n{\"n\":1}\n\r\n",
-		"POST /logs HTTP/1.1\r\nHost: x\r\nContent-Length: 20000\r\n\r\n" + strings.Repeat("{\"n\":1}\n", 1500),
-		"POST /logs HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\nContent-Length: 8\r\n\r\n{\"n\":1}\n",
-		"POST /logs HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n{\"n\":1}\n",
-		"POST /logs HTTP/1.1\r\nHost: x\r\n" + strings.Repeat("X: y\r\n", 10_000) + "\r\n",
+		"POST /logs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{\"n\":1}\n",
+		"POST /logs HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n8\r\n{\"n\":1}\n\r\n",
+		"POST /logs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 20000\r\n\r\n" + strings.Repeat("{\"n\":1}\n", 1500),
+		"POST /logs HTTP/1.1\r\nHost: localhost\r\nContent-Encoding: gzip\r\nContent-Length: 8\r\n\r\n{\"n\":1}\n",
+		"POST /logs HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\n{\"n\":1}\n",
+		"POST /logs HTTP/1.1\r\nHost: localhost\r\n" + strings.Repeat("X: y\r\n", 10_000) + "\r\n",
 		"\x16\x03\x01garbage",
 	} {
 		conn, err := net.Dial("tcp", strings.TrimPrefix(l.url, "http://"))

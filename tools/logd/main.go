@@ -5,19 +5,14 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"os/signal"
-	"runtime"
 	"runtime/debug"
-	"strconv"
 	"syscall"
 	"time"
 
 	"winnow/tools/internal/cli"
-
-	"golang.org/x/sys/unix"
 )
 
 const summary = `
@@ -37,6 +32,11 @@ are on disk.
   GET  /metrics           for Prometheus
   GET  /healthz, /readyz  whether logd runs, and whether it would store
 
+All but /healthz want the token, where there is one: as "Authorization: Bearer TOKEN",
+or as the password that a browser asks for. Asked for by a name that is not its own,
+logd does not answer (421): it has those of loopback, that of --listen, and those of
+--allow-host. Pages of other origins are refused (403).
+
 A time is as in since=15m, 2d, 2026-11-21 or 2026-11-21T22:55:49Z, and is compared
 with the lines' own "time". Ids may be cut short.`
 
@@ -48,41 +48,7 @@ func main() {
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(memoryLimit)
 	}
-	// The writer's thread is in the kernel most of the time, and Go is slow to
-	// give its processor to others.
-	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
-	if err := scheduleAsBatch(); err != nil {
-		fmt.Fprintf(os.Stderr, "logd: %v\n", err) // slower, no more
-	}
 	cli.Main("logd", run)
-}
-
-// scheduleAsBatch tells the kernel that logd's threads need not run the moment
-// that they can: a request does not interrupt who sent it, and when logd gets
-// to it there are more of them to be stored at once.
-func scheduleAsBatch() error {
-	threads, err := os.ReadDir("/proc/self/task") // later ones do as the one that starts them
-	if err != nil {
-		return err
-	}
-	for _, thread := range threads {
-		tid, err := strconv.Atoi(thread.Name())
-		if err != nil {
-			return err
-		}
-		attr, err := unix.SchedGetAttr(tid, 0)
-		if err != nil {
-			return fmt.Errorf("sched_getattr: %w", err)
-		}
-		if attr.Policy != unix.SCHED_NORMAL {
-			continue // somebody chose it
-		}
-		attr.Policy = unix.SCHED_BATCH
-		if err := unix.SchedSetAttr(tid, attr, 0); err != nil {
-			return fmt.Errorf("sched_setattr: %w", err)
-		}
-	}
-	return nil
 }
 
 func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writer) error {
@@ -93,8 +59,9 @@ func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writ
 	o := &s.options
 	t.StringVar(&o.listen, "listen", "127.0.0.1:7070", "address to serve on; beyond this machine it needs --token-file or --open")
 	t.StringVar(&o.dir, "dir", "log", "directory of the day files, which must be there")
-	tokenFile := t.String("token-file", "", "serve only who knows the token in this file")
+	tokenFile := t.String("token-file", "", "serve only who knows the token in this file, which only its owner should be able to read")
 	open := t.Bool("open", false, "serve anyone who reaches --listen, on purpose")
+	allowed := t.StringArray("allow-host", nil, "answer also to this name or address; can be said again")
 	cert := t.String("tls-cert", "", "file with the certificate (PEM) to serve TLS with")
 	key := t.String("tls-key", "", "file with its key (PEM)")
 	o.minFree = 64 << 20
@@ -105,15 +72,18 @@ func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writ
 	if err := t.Parse(args, stdout, 0); err != nil {
 		return err
 	}
-	o.local = loopback(o.listen)
-	if !o.local && !*open && *tokenFile == "" {
+	if err := o.knownBy(o.listen, *allowed); err != nil {
+		return t.Misused("--allow-host: %v", err)
+	}
+	if !loopback(o.listen) && !*open && *tokenFile == "" {
 		return t.Misused("%s can be reached from other machines: say --token-file, or --open if anyone may", o.listen)
 	}
 	if *tokenFile != "" {
-		var err error
-		if o.token, err = readToken(*tokenFile); err != nil {
+		token, err := t.Token(*tokenFile)
+		if err != nil {
 			return err
 		}
+		o.token = []byte(token)
 	}
 	l, err := listen(o.listen, *cert, *key)
 	if err != nil {

@@ -40,8 +40,8 @@ const maxBodies = 32 << 20
 type options struct {
 	storeOptions
 	listen string
-	local  bool   // nobody but this machine is served
-	token  []byte // nil: none is needed
+	names  []string // by which it may be asked for, beside those of loopback
+	token  []byte   // nil: none is needed
 }
 
 func newServer(now func() time.Time, warn func(string, ...any)) *server {
