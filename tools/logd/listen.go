@@ -76,6 +76,20 @@ func (c conn) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
+// reset has c closed in such a way that its client does not take what came for
+// the whole.
+func reset(c net.Conn) {
+	if over, ok := c.(*tls.Conn); ok {
+		c = over.NetConn()
+	}
+	if of, ok := c.(conn); ok {
+		c = of.Conn
+	}
+	if tcp, ok := c.(*net.TCPConn); ok {
+		tcp.SetLinger(0)
+	}
+}
+
 // listen opens addr, with TLS where there is a certificate.
 func listen(addr, cert, key string) (net.Listener, error) {
 	if (cert == "") != (key == "") {

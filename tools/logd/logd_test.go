@@ -110,6 +110,8 @@ func startLog(t *testing.T, dir string, options ...func(*server)) *testLog {
 	return l
 }
 
+func (l *testLog) addr() string { return strings.TrimPrefix(l.url, "http://") }
+
 func (l *testLog) post(t *testing.T, id, body string) (int, answer) {
 	t.Helper()
 	status, text := l.postRaw(t, id, body)

@@ -154,6 +154,58 @@ func TestWhy(t *testing.T) {
 	}
 }
 
+// What is asked for is a whole id, or else an exact name, or else an id's
+// beginning.
+func TestWhyWhich(t *testing.T) {
+	t.Parallel()
+	l := startLog(t, t.TempDir())
+	long := strings.Repeat("beef", 16)
+	for i, c := range [][2]string{
+		{"aaaa11112222", "cafe"}, {"cafe11112222", "other"}, // a name like the beginning of another's id
+		{long, "victim"}, {"bbbb11112222", long}, {"cccc11112222", "aaaa11112222"}, // names that are others' ids
+		{"dddd11112222", "100%"}, {"eeee11112222", "a%20b"}, {"ffff11112222", "a b"}, {"9999", "short"},
+	} {
+		l.mustPost(t, "", container("s", noon.Add(time.Duration(i)*time.Second).Format(time.RFC3339), c[0], c[1], "low", "keep", 1))
+	}
+	for asked, want := range map[string]string{
+		"cafe": "aaaa11112222", "cafe1": "cafe11112222", "cafe11112222": "cafe11112222", long: long, "beefbeef": long, "aaaa11112222": "aaaa11112222",
+		"100%25": "dddd11112222", "a%2520b": "eeee11112222", "a%20b": "ffff11112222", "9999": "9999",
+	} {
+		status, text := l.get(t, "/why/"+asked)
+		var st story
+		if err := json.Unmarshal([]byte(text), &st); err != nil || status != 200 || st.ID != want {
+			t.Errorf("%s: status %d, %.60s, want %s", asked, status, text, want)
+		}
+	}
+}
+
+// A client of HTTP/1.0 knows no chunks.
+func TestHTTP10(t *testing.T) {
+	t.Parallel()
+	l := startLog(t, t.TempDir())
+	body := bigDay(noon, 2000) // over many chunks
+	l.mustPost(t, "", body)
+	for _, test := range []struct{ request, want string }{
+		{"GET /logs HTTP/1.0", body}, {"GET /logs?follow=1&limit=2000 HTTP/1.0", body}, {"GET /logs HTTP/1.0\r\nConnection: keep-alive", body},
+		{"HEAD /logs HTTP/1.0", ""}, {"GET /healthz HTTP/1.0", "{\"status\":\"ok\"}\n"},
+	} {
+		conn, err := net.Dial("tcp", l.addr())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		conn.SetDeadline(time.Now().Add(20 * time.Second))
+		io.WriteString(conn, test.request+"\r\nHost: localhost\r\n\r\n")
+		answer, err := io.ReadAll(conn)
+		head, got, _ := strings.Cut(string(answer), "\r\n\r\n")
+		if err != nil || got != test.want || !strings.HasPrefix(head, "HTTP/1.1 200 ") || !strings.Contains(head, "\r\nConnection: close") || strings.Contains(head, "chunked") {
+			t.Errorf("%s: %v, %s, a body of %d bytes, want %d", test.request, err, head, len(got), len(test.want))
+		}
+	}
+	eventually(t, "all streams have ended", func() bool { return l.streams.Load() == 0 })
+	eventually(t, "all connections have ended", func() bool { return l.conns.Load() <= 1 })
+}
+
 func TestWhyOfAContainerThatLivedLong(t *testing.T) {
 	t.Parallel()
 	l := startLog(t, t.TempDir())

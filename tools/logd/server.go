@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/valyala/fasthttp"
-	"golang.org/x/sync/semaphore"
 )
 
 // server answers HTTP over a Store.
@@ -25,16 +24,16 @@ type server struct {
 
 	refused  atomic.Int64 // lines
 	panics   atomic.Int64
-	streams  atomic.Int64 // open now
-	bodies   *semaphore.Weighted
+	conns    atomic.Int64
+	waiting  *queue // connections whose next request is to come
+	streams  *streams
+	uploads  *uploads
+	pageTime time.Duration
 	stopping chan struct{} // closed when streams are to end
 
 	drawing sync.Mutex // held while a chart is drawn; guards charted
 	charted chartCache
 }
-
-// maxBodies bounds all bodies together that are being read or stored, in bytes.
-const maxBodies = 32 << 20
 
 // options are what the flags say.
 type options struct {
@@ -45,7 +44,8 @@ type options struct {
 }
 
 func newServer(now func() time.Time, warn func(string, ...any)) *server {
-	return &server{disk: realDisk{}, now: now, warn: warn, live: newLive(), bodies: semaphore.NewWeighted(maxBodies), stopping: make(chan struct{})}
+	return &server{disk: realDisk{}, now: now, warn: warn, live: newLive(), waiting: newQueue(), streams: newStreams(), uploads: newUploads(),
+		pageTime: pageTime, stopping: make(chan struct{})}
 }
 
 // open opens the log.
@@ -79,9 +79,6 @@ func (s *server) serve(ctx context.Context, l net.Listener) error {
 	return errors.Join(err, s.store.Close(stopping))
 }
 
-// maxConns is how many connections are served at once.
-const maxConns = 8192
-
 // newHTTP makes the server with its limits: a client that is slow, silent or
 // sends too much costs it little and stops nobody else.
 func newHTTP(s *server) *fasthttp.Server {
@@ -95,7 +92,8 @@ func newHTTP(s *server) *fasthttp.Server {
 		StreamRequestBody:            true,
 		DisablePreParseMultipartForm: true,
 		CloseOnShutdown:              true,
-		Concurrency:                  maxConns,
+		Concurrency:                  maxConns + leaving,
+		ConnState:                    s.connected,
 		Logger:                       quiet{},
 	}
 }
@@ -106,6 +104,7 @@ type quiet struct{}
 func (quiet) Printf(string, ...any) {}
 
 func (s *server) handle(ctx *fasthttp.RequestCtx) {
+	s.waiting.leave(ctx.Conn())
 	defer func() {
 		if p := recover(); p != nil {
 			s.panicked(string(ctx.RequestURI()), p)
