@@ -48,18 +48,24 @@ func TestCurlExamplesOfTheReadme(t *testing.T) {
 	}
 	l := startLog(t, t.TempDir())
 	l.clock.at = time.Now()
+	home := t.TempDir()
+	conf := filepath.Join(home, ".local/state/winnow/curl.conf") // as scripts/up writes it
+	if err := errors.Join(os.MkdirAll(filepath.Dir(conf), 0o755), os.WriteFile(conf, []byte("oauth2-bearer = \""+testToken+"\"\n"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
 	l.mustPost(t, "", someHour(t, l.clock.at, "vm"))
 	examples := curlExamples(t)
 	if name := whyOf(examples); name != "" {
 		l.mustPost(t, "", lifeOf(name, l.clock.at))
 	}
 	log := l.find(t, "")
+	l.options.token = []byte(testToken)
 	for _, example := range examples {
 		t.Run(example, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 			defer cancel()
 			cmd := exec.CommandContext(ctx, "bash", "-o", "pipefail", "-c", strings.ReplaceAll(example, exampleAddr, l.url))
-			cmd.Dir = t.TempDir()
+			cmd.Dir, cmd.Env = t.TempDir(), append(os.Environ(), "HOME="+home)
 			cmd.WaitDelay = time.Second
 			if strings.Contains(example, "follow=1") {
 				go l.killSoon(ctx)
@@ -140,8 +146,8 @@ func checkExample(t *testing.T, l *testLog, example, log, out, dir string) {
 		}
 	case strings.Contains(example, "--data-binary @-"):
 		is(`{"stored":1,"refused":[],"duplicate":false}` + "\n")
-		if got := l.find(t, "type=note"); got != `{"type":"note","text":"new policy from here"}`+"\n" {
-			t.Errorf("stored %q", got)
+		if got := l.file(t, l.clock.at.UTC().Format(time.DateOnly)+".jsonl"); !strings.HasSuffix(got, `{"type":"note","text":"new policy from here"}`+"\n") {
+			t.Errorf("stored %.1000q", got)
 		}
 	case strings.Contains(example, "/healthz && "):
 		if !strings.HasPrefix(out, `{"status":"ok"}`+"\n"+`{"status":"ready"}`+"\n"+"winnow_host_") || !strings.Contains(out, "winnow_host_cpus{host=\"vm\"} 2\n") || strings.Contains(out, "winnow_logd") {
