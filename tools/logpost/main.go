@@ -31,6 +31,9 @@ That is no failure: the exit status is 0 and a message says so. The status is 1
 where a line was bad, was refused by the store, or could not be kept. When DIR
 is full, those lines are kept for which there is room.
 
+A store that is away or full is asked again after 1 to 30 s, or when it says so
+itself (Retry-After) within these.
+
 A batch that the store refuses as a whole, or does not account for when asked
 twice, is set aside in DIR as *.refused; a message names the file.
 
