@@ -3,11 +3,13 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"runtime"
 	"strings"
 	"sync"
@@ -256,6 +258,51 @@ func TestIdleConnectionsGiveWay(t *testing.T) {
 		}
 	}
 	eventually(t, "there are not too many", func() bool { return l.conns.Load() <= maxConns+1 })
+}
+
+// failing is a listener that has no file for a connection at first, and then
+// gives one of which nothing can be set.
+type failing struct {
+	net.Listener
+	calls int
+}
+
+func (f *failing) Accept() (net.Conn, error) {
+	f.calls++
+	if f.calls == 1 {
+		return nil, &net.OpError{Op: "accept", Err: os.NewSyscallError("accept4", syscall.EMFILE)}
+	}
+	c, err := f.Listener.Accept()
+	if f.calls == 2 && err == nil {
+		c.Close()
+	}
+	return c, err
+}
+
+func TestAConnectionThatFailsEndsNothing(t *testing.T) {
+	t.Parallel()
+	plain, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer plain.Close()
+	l := listener{&failing{Listener: plain}, writeTime}
+	for range 2 {
+		c, err := net.Dial("tcp", plain.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+	}
+	c, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+	plain.Close()
+	if _, err := l.Accept(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("closed, and accepts: %v", err)
+	}
 }
 
 // An upload that has not arrived gives way to others.
