@@ -58,10 +58,10 @@ func (q *queue) cut(after time.Duration) bool {
 
 const (
 	// maxConns is how many connections there are at once: at some 20 kB each
-	// they fit into logd's memory, and into the files that it may open.
-	maxConns = 2048
+	// they fit into logd's memory beside the bodies, and into the files that it may open.
+	maxConns = 1024
 	// leaving is how many more there may be that are about to end.
-	leaving = 512
+	leaving = 256
 )
 
 // connected is told by fasthttp what becomes of a connection. It waits in the
