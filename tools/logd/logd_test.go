@@ -131,6 +131,19 @@ func (l *testLog) postRaw(t *testing.T, id, body string) (int, string) {
 	if id != "" {
 		request.Header.Set(batchHeader, id)
 	}
+	response, text := l.do(t, request)
+	if response.StatusCode >= 500 && response.Header.Get("Retry-After") == "" {
+		t.Error("does not say when to come again")
+	}
+	return response.StatusCode, text
+}
+
+// do sends a request, with the token where there is one.
+func (l *testLog) do(t *testing.T, request *http.Request) (*http.Response, string) {
+	t.Helper()
+	if l.options.token != nil {
+		request.Header.Set("Authorization", "Bearer "+string(l.options.token))
+	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
 		t.Fatal(err)
@@ -138,12 +151,9 @@ func (l *testLog) postRaw(t *testing.T, id, body string) (int, string) {
 	defer response.Body.Close()
 	text, err := io.ReadAll(response.Body)
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("%s: %v", request.URL, err)
 	}
-	if response.StatusCode >= 500 && response.Header.Get("Retry-After") == "" {
-		t.Error("does not say when to come again")
-	}
-	return response.StatusCode, string(text)
+	return response, string(text)
 }
 
 // mustPost posts what has to be stored.
@@ -156,16 +166,12 @@ func (l *testLog) mustPost(t *testing.T, id, body string) {
 
 func (l *testLog) get(t *testing.T, path string) (int, string) {
 	t.Helper()
-	response, err := http.Get(l.url + path)
+	request, err := http.NewRequest(http.MethodGet, l.url+path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer response.Body.Close()
-	text, err := io.ReadAll(response.Body)
-	if err != nil {
-		t.Fatalf("%s: %v", path, err)
-	}
-	return response.StatusCode, string(text)
+	response, text := l.do(t, request)
+	return response.StatusCode, text
 }
 
 // find is what GET /logs?query answers.

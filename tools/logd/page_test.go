@@ -226,9 +226,7 @@ func TestPageWithATokenInChromium(t *testing.T) {
 	full.Needs(t, "a browser")
 	b := startBrowser(t)
 	l := startLog(t, t.TempDir(), func(s *server) { s.options.token, s.pageTime = []byte(testToken), time.Second })
-	if err := l.store.Append(newBatch("", someHour(t, noon, "vm"))); err != nil {
-		t.Fatal(err)
-	}
+	l.mustPost(t, "", someHour(t, noon, "vm"))
 	b.open("http://anyone:" + testToken + "@" + l.addr() + "/")
 	b.until("document.querySelector('#state').className === 'live' && document.querySelectorAll('#rows tr').length > 0")
 	b.eval(`(window.lost = 0, new MutationObserver(() => { window.lost += document.querySelector('#state').className !== 'live' })

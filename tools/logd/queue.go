@@ -73,6 +73,10 @@ func (s *server) connected(c net.Conn, state fasthttp.ConnState) {
 		if s.conns.Add(1) > maxConns {
 			s.waiting.cut(0)
 		}
+		// No more are accepted until those that were cut have ended.
+		for end := time.Now().Add(slow); s.conns.Load() > maxConns+leaving/2 && time.Now().Before(end); {
+			time.Sleep(time.Millisecond)
+		}
 	case fasthttp.StateIdle:
 		s.waiting.enter(c)
 	case fasthttp.StateClosed, fasthttp.StateHijacked:

@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"math/big"
@@ -22,6 +23,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/valyala/fasthttp"
 )
 
 // follow reads lines as they come.
@@ -204,6 +207,51 @@ func TestHTTP10(t *testing.T) {
 	}
 	eventually(t, "all streams have ended", func() bool { return l.streams.Load() == 0 })
 	eventually(t, "all connections have ended", func() bool { return l.conns.Load() <= 1 })
+}
+
+// A body that breaks off is not taken for whole: there is no last chunk, or,
+// for a client of HTTP/1.0, there is a reset.
+func TestABodyThatBreaksOff(t *testing.T) {
+	t.Parallel()
+	said := new(messages)
+	s := newServer(time.Now, said.warn)
+	l, err := listen("127.0.0.1:0", "", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	broken := &fasthttp.Server{Logger: quiet{}, Handler: func(ctx *fasthttp.RequestCtx) {
+		s.stream(ctx, "text/plain", false, func(w *bufio.Writer) error {
+			w.WriteString("half of it")
+			if string(ctx.Path()) == "/panic" {
+				panic("broke")
+			}
+			return errors.Join(w.Flush(), errors.New("broke"))
+		})
+	}}
+	go broken.Serve(l)
+	defer broken.Shutdown()
+	for _, version := range []string{"1.0", "1.1"} {
+		for _, path := range []string{"/", "/panic"} {
+			conn, err := net.Dial("tcp", l.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			conn.SetDeadline(time.Now().Add(20 * time.Second))
+			io.WriteString(conn, "GET "+path+" HTTP/"+version+"\r\nHost: localhost\r\n\r\n")
+			response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			if err == nil {
+				_, err = io.ReadAll(response.Body)
+			}
+			if err == nil {
+				t.Errorf("HTTP/%s, %s: taken for whole", version, path)
+			}
+		}
+	}
+	eventually(t, "all streams have ended", func() bool { return s.streams.Load() == 0 })
+	if got := strings.Count(said.String(), "broke"); got != 4 {
+		t.Errorf("said %s", said)
+	}
 }
 
 func TestWhyOfAContainerThatLivedLong(t *testing.T) {
