@@ -61,7 +61,7 @@ func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writ
 	t.StringVar(&o.dir, "dir", "log", "directory of the day files, which must be there")
 	tokenFile := t.String("token-file", "", "serve only who knows the token in this file, which only its owner should be able to read")
 	open := t.Bool("open", false, "serve anyone who reaches --listen, on purpose")
-	allowed := t.StringArray("allow-host", nil, "answer also to this name or address; can be said again")
+	allowed := t.StringArray("allow-host", nil, "answer also to this `name` or address; can be said again")
 	cert := t.String("tls-cert", "", "file with the certificate (PEM) to serve TLS with")
 	key := t.String("tls-key", "", "file with its key (PEM)")
 	o.minFree = 64 << 20
