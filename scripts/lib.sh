@@ -50,6 +50,9 @@ docker_answers() {
 }
 need_docker() { docker_answers || die "$no_answer"; }
 
+# ask_logd PATH OPTION... asks logd with curl and the token that up made.
+ask_logd() { curl --config "$WINNOW_STATE/curl.conf" --silent --show-error --fail "${@:2}" "http://127.0.0.1:$WINNOW_PORT$1"; }
+
 # lock FD FILE SECONDS takes the lock that all who do such work hold, and waits
 # for it that long. A lock lasts as long as any process has its file open, and
 # children have it too: so that a killed script's work counts until it is over.

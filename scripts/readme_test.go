@@ -115,7 +115,7 @@ const (
 // answers are by what a command begins with. A new one wants a line here.
 var answers = map[string]wanted{
 	"make ":          {target: true},
-	"scripts/up ":    {stderr: `(?s).*up: done: the log is in \S+/log and on http://127\.0\.0\.1:7070\n`},
+	"scripts/up ":    {stderr: `(?s).*up: done: the log is in \S+/log and on http://127\.0\.0\.1:7070; a browser asks for a password, which is in \S+/token\n`},
 	"docker run -d ": {stdout: `[0-9a-f]{64}\n`, stderr: `.*`},
 	"scripts/cycle ": {stdout: `(?s)\{"type":"host",.*"name":"my-db",.*\{"type":"end",.*`, stderr: `cycle: dry: nothing is killed\n` + judged},
 	"bin/readsysinfo | bin/namectr | bin/classify ": {stdout: judged},
@@ -123,20 +123,20 @@ var answers = map[string]wanted{
 	"bin/readsysinfo --processes ":                  {stdout: `(?s)([0-9a-f]{12}\t\d+\t[^\n]+\n)*[0-9a-f]{12}\t\d+\t/logd [^\n]+\n.*`},
 	"scripts/status  ": {stdout: `up +since ` + stamp + `, as winnow, in \S+/winnow\ngoverning +no\nlast pass +` + stamp +
 		`, exit status 0\nlast kill +` + stamp + ` \w+ \S+: ` + ranked + `\nsource +(module|cgroup)\nspool +0 batches, 0 bytes\nlog +http://127\.0\.0\.1:7070\nsettings +.*\n`},
-	"scripts/status --json ":                                   {},
-	"scripts/settings ":                                        {stdout: `WINNOW_STATE +/\S+/winnow +default\n(WINNOW_\w+ +\S+ +(default|saved by up|test containers)\n){20,}`},
-	"scripts/logcat yesterday | bin/":                          {stdout: `(` + stamp + `\tyesterday-\d\trank [2-6] of 6 high, .*\n){5}`},
-	"scripts/logcat today ":                                    {stdout: `(` + stamp + `\t(killed|dry_run)\t\S+\t` + ranked + `\n)+`},
-	"scripts/logcat | jq ":                                     {stdout: `( *\d+ 20\d\d-\d\d-\d\dT\d\d\n)+`},
-	"scripts/logcat yesterday | scripts/report":                {stdout: `(?s)vm  ` + stamp + `  cgroup2, 2 cores, 6 containers\n.*\nhigh: 6\n(.*yesterday-\d ){6}.*`},
-	"curl -s 'http://127.0.0.1:7070/logs?type=kill":            {stdout: `(` + stamp + `\t\S+\t(killed|dry_run)\t` + ranked + `\n)+`},
-	"curl -s 'http://127.0.0.1:7070/logs?type=container":       {stdout: `(\{"type":"container",.*"class":"high",.*\}\n){5}`},
-	"curl -sN 'http://127.0.0.1:7070/logs?follow=1":            {stdout: `\{"type":"kill",.*"name":"of-the-test",.*\}\n`, meanwhile: (*winnow).postKill},
-	"name=$(curl ":                                             {stdout: `(?s)\{\n  "name": "\S+",\n  "end": "` + ranked + `",\n  "considered": \[\n.*"verdict": "kill"\n.*`},
-	"curl -s -o memory.png ":                                   {},
-	"echo '{":                                                  {stdout: `\{"stored":1,"refused":\[\],"duplicate":false\}\n`},
-	"curl -s http://127.0.0.1:7070/healthz ":                   {stdout: `\{"status":"ok"\}\n\{"status":"ready"\}\n(winnow_host_.*\n)+`},
-	"WINNOW_SPAWN=0 scripts/run ":                              {govern: true, stderr: `(?s).*\nloop: only test containers .*\ndown: done: .*`},
+	"scripts/status --json ":                    {},
+	"scripts/settings ":                         {stdout: `WINNOW_STATE +/\S+/winnow +default\n(WINNOW_\w+ +\S+ +(default|saved by up|test containers)\n){20,}`},
+	"scripts/logcat yesterday | bin/":           {stdout: `(` + stamp + `\tyesterday-\d\trank [2-6] of 6 high, .*\n){5}`},
+	"scripts/logcat today ":                     {stdout: `(` + stamp + `\t(killed|dry_run)\t\S+\t` + ranked + `\n)+`},
+	"scripts/logcat | jq ":                      {stdout: `( *\d+ 20\d\d-\d\d-\d\dT\d\d\n)+`},
+	"scripts/logcat yesterday | scripts/report": {stdout: `(?s)vm  ` + stamp + `  cgroup2, 2 cores, 6 containers\n.*\nhigh: 6\n(.*yesterday-\d ){6}.*`},
+	"curl -s -K ~/.local/state/winnow/curl.conf 'http://127.0.0.1:7070/logs?type=kill":      {stdout: `(` + stamp + `\t\S+\t(killed|dry_run)\t` + ranked + `\n)+`},
+	"curl -s -K ~/.local/state/winnow/curl.conf 'http://127.0.0.1:7070/logs?type=container": {stdout: `(\{"type":"container",.*"class":"high",.*\}\n){5}`},
+	"curl -sN -K ~/.local/state/winnow/curl.conf 'http://127.0.0.1:7070/logs?follow=1":      {stdout: `\{"type":"kill",.*"name":"of-the-test",.*\}\n`, meanwhile: (*winnow).postKill},
+	"name=$(curl ": {stdout: `(?s)\{\n  "name": "\S+",\n  "end": "` + ranked + `",\n  "considered": \[\n.*"verdict": "kill"\n.*`},
+	"curl -s -K ~/.local/state/winnow/curl.conf -o memory.png ": {},
+	"echo '{":                                {stdout: `\{"stored":1,"refused":\[\],"duplicate":false\}\n`},
+	"curl -s http://127.0.0.1:7070/healthz ": {stdout: `\{"status":"ok"\}\n\{"status":"ready"\}\n(winnow_host_.*\n)+`},
+	"WINNOW_SPAWN=0 scripts/run ":            {govern: true, stderr: `(?s).*\nloop: only test containers .*\ndown: done: .*`},
 	"WINNOW_SPAWN=0 WINNOW_KEEP_HIGH=5 scripts/run --enforce ": {govern: true, stderr: `(?s).*\nloop: enforced: .*\ndown: done: .*`},
 }
 
@@ -426,7 +426,16 @@ func (w *winnow) govern(t *testing.T, command string) result {
 // postKill puts a kill into the log.
 func (w *winnow) postKill() error {
 	line := fmt.Sprintf(`{"type":"kill","time":"%s","host":"vm","name":"of-the-test","reason":"rank 1 of 1 low, made up","result":"killed"}`, time.Now().Add(time.Minute).UTC().Format(time.RFC3339))
-	answer, err := http.Post("http://127.0.0.1:7070/logs", "application/x-ndjson", strings.NewReader(line+"\n"))
+	token, err := os.ReadFile(filepath.Join(w.home, ".local/state/winnow/token"))
+	if err != nil {
+		return err
+	}
+	request, err := http.NewRequest(http.MethodPost, "http://127.0.0.1:7070/logs", strings.NewReader(line+"\n"))
+	if err != nil {
+		return err
+	}
+	request.SetBasicAuth("anyone", string(token))
+	answer, err := http.DefaultClient.Do(request)
 	if err != nil {
 		return err
 	}

@@ -52,7 +52,7 @@ func TestScripts(t *testing.T) {
 		Dir:      "testdata",
 		Deadline: time.Now().Add(8 * time.Minute), // then what runs in the background is ended too
 		Setup: func(env *testscript.Env) error {
-			state := filepath.Join(env.WorkDir, "state")
+			state, port := filepath.Join(env.WorkDir, "state"), freePort(t)
 			env.Vars = append(env.Vars,
 				"SCRIPTS="+dir,
 				"PATH="+dir+":"+filepath.Join(dir, "../bin")+":"+os.Getenv("PATH"),
@@ -60,7 +60,8 @@ func TestScripts(t *testing.T) {
 				"DOCKER_HOST="+os.Getenv("DOCKER_HOST"),
 				"WINNOW_NAME="+name,
 				"WINNOW_STATE="+state,
-				"WINNOW_PORT="+freePort(t),
+				"WINNOW_PORT="+port,
+				"LOGD=http://127.0.0.1:"+port,
 			)
 			restore, err := keepCrontab()
 			if err != nil {

@@ -17,6 +17,7 @@ import (
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/events"
 	"github.com/docker/docker/api/types/filters"
+	"github.com/docker/docker/api/types/network"
 	"github.com/docker/docker/client"
 )
 
@@ -326,6 +327,13 @@ func (w *world) containers(ctx context.Context) (ids []string) {
 func (w *world) left() (all []string) {
 	for _, id := range w.containers(context.Background()) {
 		all = append(all, "container "+id)
+	}
+	networks, err := w.docker.NetworkList(context.Background(), network.ListOptions{Filters: filters.NewArgs(filters.Arg("name", w.name))})
+	if err != nil {
+		w.t.Error(err)
+	}
+	for _, n := range networks {
+		all = append(all, "network "+n.Name)
 	}
 	lines, _ := exec.Command("crontab", "-l").Output()
 	if strings.Contains(string(lines), w.name) || strings.Contains(string(lines), w.state) {

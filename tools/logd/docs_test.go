@@ -46,8 +46,13 @@ func TestCurlExamplesOfTheReadme(t *testing.T) {
 			t.Skipf("there is no %s", program)
 		}
 	}
-	l := startLog(t, t.TempDir())
+	l := startLog(t, t.TempDir(), func(s *server) { s.options.token = []byte(testToken) })
 	l.clock.at = time.Now()
+	home := t.TempDir()
+	conf := filepath.Join(home, ".local/state/winnow/curl.conf") // as scripts/up writes it
+	if err := errors.Join(os.MkdirAll(filepath.Dir(conf), 0o755), os.WriteFile(conf, []byte("oauth2-bearer = \""+testToken+"\"\n"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
 	l.mustPost(t, "", someHour(t, l.clock.at, "vm"))
 	examples := curlExamples(t)
 	if name := whyOf(examples); name != "" {
@@ -59,7 +64,7 @@ func TestCurlExamplesOfTheReadme(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 			defer cancel()
 			cmd := exec.CommandContext(ctx, "bash", "-o", "pipefail", "-c", strings.ReplaceAll(example, exampleAddr, l.url))
-			cmd.Dir = t.TempDir()
+			cmd.Dir, cmd.Env = t.TempDir(), append(os.Environ(), "HOME="+home)
 			cmd.WaitDelay = time.Second
 			if strings.Contains(example, "follow=1") {
 				go l.killSoon(ctx)

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"encoding/json"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -12,6 +13,10 @@ import (
 // tick is how often a page hears of logd when there is nothing new, so that
 // it can tell silence from a lost connection.
 const tick = 5 * time.Second
+
+// pageTime is how long a page has one stream, and then asks anew. So one that
+// reads no more ends, though ticks fit into buffers for days.
+const pageTime = 15 * time.Minute
 
 // pageState is what a page shows.
 type pageState struct {
@@ -25,17 +30,20 @@ type pageState struct {
 // events.
 func (s *server) events(ctx *fasthttp.RequestCtx) {
 	host := string(ctx.QueryArgs().Peek("host"))
-	s.stream(ctx, "text/event-stream", func(w *bufio.Writer) error {
+	s.stream(ctx, "text/event-stream", true, func(w *bufio.Writer) error {
 		o := out{w}
-		for {
+		end := time.Now().Add(s.pageTime)
+		for time.Now().Before(end) {
 			changed, err := s.sendState(o, host)
 			if err != nil {
 				return err
 			}
-			if going, err := s.awaitChange(o, changed); err != nil || !going {
+			if going, err := s.awaitChange(o, changed, end); err != nil || !going {
 				return err
 			}
 		}
+		_, err := io.WriteString(o, "event: again\ndata:\n\n")
+		return err
 	})
 }
 
@@ -55,14 +63,15 @@ func (s *server) sendState(o out, name string) (<-chan struct{}, error) {
 	return changed, o.flush()
 }
 
-func (s *server) awaitChange(o out, changed <-chan struct{}) (bool, error) {
-	for {
+// awaitChange is false when logd stops.
+func (s *server) awaitChange(o out, changed <-chan struct{}, end time.Time) (bool, error) {
+	for time.Now().Before(end) {
 		select {
 		case <-changed:
 			return true, nil
 		case <-s.stopping:
 			return false, nil
-		case <-time.After(tick):
+		case <-time.After(min(tick, time.Until(end))):
 			if _, err := fmt.Fprintf(o, "event: tick\ndata: %q\n\n", s.now().UTC().Format(time.RFC3339)); err != nil {
 				return false, err
 			}
@@ -71,4 +80,5 @@ func (s *server) awaitChange(o out, changed <-chan struct{}) (bool, error) {
 			}
 		}
 	}
+	return true, nil
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"sync"
 
@@ -13,7 +14,6 @@ import (
 	"winnow/tools/logd/store"
 
 	"github.com/valyala/fasthttp"
-	"golang.org/x/sync/semaphore"
 )
 
 const (
@@ -48,7 +48,7 @@ func (s *server) post(ctx *fasthttp.RequestCtx) {
 		return
 	}
 	body := bodyBuffers.Get().(*bodyBuffer)
-	body.limit = s.bodies
+	body.uploads = s.uploads
 	defer body.free()
 	// Of a chunked body fasthttp does not tell a cut end from the end.
 	length := ctx.Request.Header.ContentLength()
@@ -61,7 +61,10 @@ func (s *server) post(ctx *fasthttp.RequestCtx) {
 	if stream == nil {
 		stream = bytes.NewReader(nil)
 	}
-	if err := body.read(stream, length); err != nil {
+	s.uploads.enter(ctx.Conn())
+	err := body.read(stream, length)
+	s.uploads.leave(ctx.Conn())
+	if err != nil {
 		ctx.SetConnectionClose() // the rest of the body may still come
 		failBody(ctx, err)
 		return
@@ -95,6 +98,9 @@ func failBody(ctx *fasthttp.RequestCtx, err error) {
 	case errors.Is(err, errBusy):
 		ctx.Response.Header.Set(fasthttp.HeaderRetryAfter, "1")
 		fail(ctx, fasthttp.StatusServiceUnavailable, "not stored: %v", err)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		ctx.Response.Header.Set(fasthttp.HeaderRetryAfter, "1")
+		fail(ctx, fasthttp.StatusRequestTimeout, "not stored: the body came too slowly")
 	default:
 		fail(ctx, fasthttp.StatusBadRequest, "the body did not arrive: %v", err)
 	}
@@ -114,9 +120,9 @@ var errBusy = errors.New("as many lines are on their way to the disk as memory a
 
 // bodyBuffer holds one body, and its part of what all of them may take.
 type bodyBuffer struct {
-	bytes []byte
-	limit *semaphore.Weighted
-	taken int64
+	bytes   []byte
+	uploads *uploads
+	taken   int64
 }
 
 // bodyBuffers keeps the bytes for the next body.
@@ -132,7 +138,7 @@ func (b *bodyBuffer) read(r io.Reader, length int) error {
 	for {
 		// One byte more than the body has room, for the end to be seen.
 		if want := min(length+1, max(16<<10, 2*len(b.bytes))); len(b.bytes) == min(cap(b.bytes), int(b.taken)) {
-			if !b.limit.TryAcquire(int64(want) - b.taken) {
+			if !b.uploads.take(int64(want) - b.taken) {
 				return errBusy
 			}
 			b.taken = int64(want)
@@ -154,8 +160,8 @@ func (b *bodyBuffer) read(r io.Reader, length int) error {
 
 // free gives back what it took. The bytes are no longer to be used.
 func (b *bodyBuffer) free() {
-	b.limit.Release(b.taken)
-	b.taken, b.limit = 0, nil
+	b.uploads.room.Release(b.taken)
+	b.taken, b.uploads = 0, nil
 	if cap(b.bytes) <= 1<<20 { // rare large ones are not kept
 		bodyBuffers.Put(b)
 	}

@@ -7,11 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
+	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/valyala/fasthttp"
+	"golang.org/x/sys/unix"
 )
 
 // writeTime is how long a client may take for each piece that it is sent.
@@ -21,30 +23,71 @@ const writeTime = 20 * time.Second
 // read. Left alone it would grow to megabytes.
 const sendBuffer = 256 << 10
 
-// listener bounds each write, whereas a time limit for whole answers would
-// end the streams.
-type listener struct{ net.Listener }
-
-func (l listener) Accept() (net.Conn, error) {
-	c, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
-	}
-	if tcp, ok := c.(*net.TCPConn); ok {
-		if err := tcp.SetWriteBuffer(sendBuffer); err != nil {
-			return nil, errors.Join(err, c.Close())
-		}
-	}
-	return conn{c}, nil
+// listener bounds each write by patience, whereas a time limit for whole
+// answers would end the streams.
+type listener struct {
+	net.Listener
+	patience time.Duration
 }
 
-type conn struct{ net.Conn }
+// Accept goes on where one connection fails, or where there are too many files
+// for a moment: any error that it returned would end logd.
+func (l listener) Accept() (net.Conn, error) {
+	for {
+		c, err := l.Listener.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return nil, err
+		}
+		if err != nil {
+			time.Sleep(100 * time.Millisecond)
+			continue
+		}
+		if tcp, ok := c.(*net.TCPConn); ok && l.bound(tcp) != nil {
+			c.Close()
+			continue
+		}
+		return conn{c, l.patience}, nil
+	}
+}
+
+// bound has the kernel end a connection whose client takes nothing, also where
+// what waits for it still fits into the buffer: no write would fail then.
+func (l listener) bound(tcp *net.TCPConn) error {
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failed error
+	err = raw.Control(func(fd uintptr) {
+		failed = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(l.patience.Milliseconds()))
+	})
+	return errors.Join(err, failed, tcp.SetWriteBuffer(sendBuffer))
+}
+
+type conn struct {
+	net.Conn
+	patience time.Duration
+}
 
 func (c conn) Write(p []byte) (int, error) {
-	if err := c.SetWriteDeadline(time.Now().Add(writeTime)); err != nil {
+	if err := c.SetWriteDeadline(time.Now().Add(c.patience)); err != nil {
 		return 0, err
 	}
 	return c.Conn.Write(p)
+}
+
+// reset has c closed in such a way that its client does not take what came for
+// the whole.
+func reset(c net.Conn) {
+	if over, ok := c.(*tls.Conn); ok {
+		c = over.NetConn()
+	}
+	if of, ok := c.(conn); ok {
+		c = of.Conn
+	}
+	if tcp, ok := c.(*net.TCPConn); ok {
+		tcp.SetLinger(0)
+	}
 }
 
 // listen opens addr, with TLS where there is a certificate.
@@ -65,68 +108,79 @@ func listen(addr, cert, key string) (net.Listener, error) {
 		return nil, err
 	}
 	if config != nil {
-		return tls.NewListener(listener{l}, config), nil
+		return tls.NewListener(listener{l, writeTime}, config), nil
 	}
-	return listener{l}, nil
+	return listener{l, writeTime}, nil
 }
 
 // loopback tells whether addr can be reached from this machine alone.
 func loopback(addr string) bool {
 	host, _, err := net.SplitHostPort(addr)
-	if err != nil {
-		return false
-	}
-	return localName(host)
+	return err == nil && localName(hostName(host))
 }
 
-func localName(host string) bool {
-	if host == "localhost" {
-		return true
-	}
-	ip := net.ParseIP(strings.Trim(host, "[]"))
-	return ip != nil && ip.IsLoopback()
+func localName(name string) bool {
+	ip, err := netip.ParseAddr(name)
+	return name == "localhost" || err == nil && ip.IsLoopback()
 }
 
-// minToken is the shortest token that is taken for one.
-const minToken = 16
-
-func readToken(path string) ([]byte, error) {
-	text, err := os.ReadFile(path)
+// hostName is the name or address of a Host, as it is compared.
+func hostName(host string) string {
+	name, _, err := net.SplitHostPort(host)
 	if err != nil {
-		return nil, err
+		name = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
 	}
-	token := strings.TrimSpace(string(text))
-	if len(token) < minToken {
-		return nil, fmt.Errorf("%s: a token has at least %d characters", path, minToken)
+	if ip, err := netip.ParseAddr(name); err == nil {
+		return ip.Unmap().String()
 	}
-	return []byte(token), nil
+	return strings.ToLower(name)
+}
+
+// knownBy notes the names by which logd may be asked for, beyond those of
+// loopback: that of its own address, where that is one, and those allowed.
+func (o *options) knownBy(listen string, allowed []string) error {
+	for _, name := range allowed {
+		if _, _, err := net.SplitHostPort(name); err == nil || name == "" || strings.ContainsAny(name, "/@* ") {
+			return fmt.Errorf("not a name or an address, without a port: %q", name)
+		}
+		o.names = append(o.names, hostName(name))
+	}
+	own := hostName(listen)
+	if ip, err := netip.ParseAddr(own); own != "" && (err != nil || !ip.IsUnspecified()) {
+		o.names = append(o.names, own)
+	}
+	return nil
+}
+
+// knows tells whether logd may be asked for by that Host. Any other may be a
+// page elsewhere that had its own name point to this machine.
+func (o *options) knows(host string) bool {
+	name := hostName(host)
+	return localName(name) || slices.Contains(o.names, name)
 }
 
 // admit answers what may not be asked, and is false then.
 func (s *server) admit(ctx *fasthttp.RequestCtx) bool {
-	if s.options.local && !localName(hostOf(ctx.Host())) {
-		// A page elsewhere that had its own name point to this machine.
-		fail(ctx, fasthttp.StatusMisdirectedRequest, "not known by the name %q here", ctx.Host())
-		return false
+	header := &ctx.Request.Header
+	for _, host := range [][]byte{header.Host(), ctx.Host()} { // the latter may be in the request's first line
+		if !s.options.knows(string(host)) {
+			fail(ctx, fasthttp.StatusMisdirectedRequest, "not known by the name %q here; --allow-host would allow it", host)
+			return false
+		}
 	}
-	origin := ctx.Request.Header.Peek(fasthttp.HeaderOrigin)
-	if _, host, _ := strings.Cut(string(origin), "://"); len(origin) > 0 && host != string(ctx.Host()) {
-		fail(ctx, fasthttp.StatusForbidden, "a page of %q has no business here", origin)
-		return false
+	for _, origin := range header.PeekAll(fasthttp.HeaderOrigin) {
+		if _, host, _ := strings.Cut(string(origin), "://"); host != string(ctx.Host()) {
+			fail(ctx, fasthttp.StatusForbidden, "a page of %q has no business here", origin)
+			return false
+		}
 	}
-	if s.options.token == nil || s.authorized(ctx.Request.Header.Peek(fasthttp.HeaderAuthorization)) {
+	// What asks for nothing but whether logd lives is seldom given secrets.
+	if s.options.token == nil || string(ctx.Path()) == "/healthz" || s.authorized(header.Peek(fasthttp.HeaderAuthorization)) {
 		return true
 	}
 	ctx.Response.Header.Set(fasthttp.HeaderWWWAuthenticate, `Basic realm="winnow", charset="UTF-8"`)
 	fail(ctx, fasthttp.StatusUnauthorized, "a token is needed: as `Authorization: Bearer TOKEN`, or as the password in a browser")
 	return false
-}
-
-func hostOf(host []byte) string {
-	if name, _, err := net.SplitHostPort(string(host)); err == nil {
-		return name
-	}
-	return string(host)
 }
 
 // authorized takes the token as a bearer's, or as the password of any user,

@@ -127,6 +127,8 @@ func startLog(t *testing.T, dir string, options ...func(*server)) *testLog {
 	return l
 }
 
+func (l *testLog) addr() string { return strings.TrimPrefix(l.url, "http://") }
+
 func (l *testLog) post(t *testing.T, id, body string) (int, answer) {
 	t.Helper()
 	status, text := l.postRaw(t, id, body)
@@ -146,6 +148,19 @@ func (l *testLog) postRaw(t *testing.T, id, body string) (int, string) {
 	if id != "" {
 		request.Header.Set(batchHeader, id)
 	}
+	response, text := l.do(t, request)
+	if response.StatusCode >= 500 && response.Header.Get("Retry-After") == "" {
+		t.Error("does not say when to come again")
+	}
+	return response.StatusCode, text
+}
+
+// do sends a request, with the token where there is one.
+func (l *testLog) do(t *testing.T, request *http.Request) (*http.Response, string) {
+	t.Helper()
+	if l.options.token != nil {
+		request.Header.Set("Authorization", "Bearer "+string(l.options.token))
+	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
 		t.Fatal(err)
@@ -153,12 +168,9 @@ func (l *testLog) postRaw(t *testing.T, id, body string) (int, string) {
 	defer response.Body.Close()
 	text, err := io.ReadAll(response.Body)
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("%s: %v", request.URL, err)
 	}
-	if response.StatusCode >= 500 && response.Header.Get("Retry-After") == "" {
-		t.Error("does not say when to come again")
-	}
-	return response.StatusCode, string(text)
+	return response, string(text)
 }
 
 // mustPost posts what has to be stored.
@@ -171,16 +183,12 @@ func (l *testLog) mustPost(t *testing.T, id, body string) {
 
 func (l *testLog) get(t *testing.T, path string) (int, string) {
 	t.Helper()
-	response, err := http.Get(l.url + path)
+	request, err := http.NewRequest(http.MethodGet, l.url+path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer response.Body.Close()
-	text, err := io.ReadAll(response.Body)
-	if err != nil {
-		t.Fatalf("%s: %v", path, err)
-	}
-	return response.StatusCode, string(text)
+	response, text := l.do(t, request)
+	return response.StatusCode, text
 }
 
 // find is what GET /logs?query answers.
@@ -354,7 +362,7 @@ func TestRefusesWhatItDoesNotServe(t *testing.T) {
 		if want == http.StatusRequestEntityTooLarge {
 			body = strings.Repeat("x", 16<<10) // more never follows: what is announced is enough
 		}
-		if status := l.answerTo(t, "POST /logs HTTP/1.1\r\nHost: x\r\n"+header+"\r\n\r\n"+body); status != want {
+		if status := l.answerTo(t, "POST /logs HTTP/1.1\r\nHost: localhost\r\n"+header+"\r\n\r\n"+body); status != want {
 			t.Errorf("%s: status %d, want %d", header, status, want)
 		}
 	}
@@ -434,12 +442,12 @@ func TestBodyThatIsNotWholeIsNotStored(t *testing.T) {
 	t.Parallel()
 	l := startLog(t, t.TempDir())
 	for _, text := range []string{
-		"POST /logs HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{\"n\":1}\n",
-		"POST /logs HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n8\r\n{\"n\":1}\n\r\n",
-		"POST /logs HTTP/1.1\r\nHost: x\r\nContent-Length: 20000\r\n\r\n" + strings.Repeat("{\"n\":1}\n", 1500),
-		"POST /logs HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\nContent-Length: 8\r\n\r\n{\"n\":1}\n",
-		"POST /logs HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n{\"n\":1}\n",
-		"POST /logs HTTP/1.1\r\nHost: x\r\n" + strings.Repeat("X: y\r\n", 10_000) + "\r\n",
+		"POST /logs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{\"n\":1}\n",
+		"POST /logs HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n8\r\n{\"n\":1}\n\r\n",
+		"POST /logs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 20000\r\n\r\n" + strings.Repeat("{\"n\":1}\n", 1500),
+		"POST /logs HTTP/1.1\r\nHost: localhost\r\nContent-Encoding: gzip\r\nContent-Length: 8\r\n\r\n{\"n\":1}\n",
+		"POST /logs HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\n{\"n\":1}\n",
+		"POST /logs HTTP/1.1\r\nHost: localhost\r\n" + strings.Repeat("X: y\r\n", 10_000) + "\r\n",
 		"\x16\x03\x01garbage",
 	} {
 		conn, err := net.Dial("tcp", strings.TrimPrefix(l.url, "http://"))

@@ -35,6 +35,11 @@ days, DIR/.logd can be deleted at any time.
   GET  /metrics           for Prometheus
   GET  /healthz, /readyz  whether logd runs, and whether it would store
 
+All but /healthz want the token, where there is one: as "Authorization: Bearer TOKEN",
+or as the password that a browser asks for. Asked for by a name that is not its own,
+logd does not answer (421): it has those of loopback, that of --listen, and those of
+--allow-host. Pages of other origins are refused (403).
+
 A time is as in since=15m, 2d, 2026-11-21 or 2026-11-21T22:55:49Z, and is compared
 with the lines' own "time". Ids may be cut short.`
 
@@ -57,8 +62,9 @@ func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writ
 	o := &s.options
 	t.StringVar(&o.listen, "listen", "127.0.0.1:7070", "address to serve on; beyond this machine it needs --token-file or --open")
 	t.StringVar(&o.Dir, "dir", "log", "directory of the day files, which must be there")
-	tokenFile := t.String("token-file", "", "serve only who knows the token in this file")
+	tokenFile := t.String("token-file", "", "serve only who knows the token in this file, which only its owner should be able to read")
 	open := t.Bool("open", false, "serve anyone who reaches --listen, on purpose")
+	allowed := t.StringArray("allow-host", nil, "answer also to this `name` or address; can be said again")
 	cert := t.String("tls-cert", "", "file with the certificate (PEM) to serve TLS with")
 	key := t.String("tls-key", "", "file with its key (PEM)")
 	o.MinFree = 64 << 20
@@ -73,15 +79,18 @@ func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writ
 	if *verify != "" {
 		return verifyLog(t, *verify)
 	}
-	o.local = loopback(o.listen)
-	if !o.local && !*open && *tokenFile == "" {
+	if err := o.knownBy(o.listen, *allowed); err != nil {
+		return t.Misused("--allow-host: %v", err)
+	}
+	if !loopback(o.listen) && !*open && *tokenFile == "" {
 		return t.Misused("%s can be reached from other machines: say --token-file, or --open if anyone may", o.listen)
 	}
 	if *tokenFile != "" {
-		var err error
-		if o.token, err = readToken(*tokenFile); err != nil {
+		token, err := t.Token(*tokenFile)
+		if err != nil {
 			return err
 		}
+		o.token = []byte(token)
 	}
 	l, err := listen(o.listen, *cert, *key)
 	if err != nil {

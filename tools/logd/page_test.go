@@ -218,3 +218,26 @@ func TestPageInChromium(t *testing.T) {
 		t.Errorf("without logd it says %q", got)
 	}
 }
+
+// A browser is asked for the token once, and all that the page loads has it.
+// When its stream ends for another one, nobody notices.
+func TestPageWithATokenInChromium(t *testing.T) {
+	t.Parallel()
+	full.Needs(t, "a browser")
+	b := startBrowser(t)
+	l := startLog(t, t.TempDir(), func(s *server) { s.options.token, s.pageTime = []byte(testToken), time.Second })
+	l.mustPost(t, "", someHour(t, noon, "vm"))
+	b.open("http://anyone:" + testToken + "@" + l.addr() + "/")
+	b.until("document.querySelector('#state').className === 'live' && document.querySelectorAll('#rows tr').length > 0")
+	b.eval(`(window.lost = 0, new MutationObserver(() => { window.lost += document.querySelector('#state').className !== 'live' })
+		.observe(document.querySelector('#state'), { attributes: true }))`)
+	b.eval("[...document.images].forEach((i) => { i.loading = 'eager' })")
+	b.until("[...document.querySelectorAll('#charts img')].every((i) => i.complete && i.naturalWidth > 0)")
+	b.until("performance.getEntriesByType('resource').filter((r) => r.name.endsWith('/events')).length >= 3")
+	if lost := b.eval("window.lost + ' ' + document.querySelector('#state').className"); lost != "0 live" {
+		t.Errorf("lost its stream: %s", lost)
+	}
+	if got := b.complaints(); len(got) > 0 {
+		t.Errorf("the browser complained: %q", got)
+	}
+}

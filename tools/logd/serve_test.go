@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"math/big"
@@ -22,6 +23,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/valyala/fasthttp"
 )
 
 // follow reads lines as they come.
@@ -151,6 +154,103 @@ func TestWhy(t *testing.T) {
 		if status, text := l.get(t, "/why/"+name); status != 404 || !strings.Contains(text, `{"error"`) {
 			t.Errorf("%s: status %d, %s", name, status, text)
 		}
+	}
+}
+
+// What is asked for is a whole id, or else an exact name, or else an id's
+// beginning.
+func TestWhyWhich(t *testing.T) {
+	t.Parallel()
+	l := startLog(t, t.TempDir())
+	long := strings.Repeat("beef", 16)
+	for i, c := range [][2]string{
+		{"aaaa11112222", "cafe"}, {"cafe11112222", "other"}, // a name like the beginning of another's id
+		{long, "victim"}, {"bbbb11112222", long}, {"cccc11112222", "aaaa11112222"}, // names that are others' ids
+		{"dddd11112222", "100%"}, {"eeee11112222", "a%20b"}, {"ffff11112222", "a b"}, {"9999", "short"},
+	} {
+		l.mustPost(t, "", container("s", noon.Add(time.Duration(i)*time.Second).Format(time.RFC3339), c[0], c[1], "low", "keep", 1))
+	}
+	for asked, want := range map[string]string{
+		"cafe": "aaaa11112222", "cafe1": "cafe11112222", "cafe11112222": "cafe11112222", long: long, "beefbeef": long, "aaaa11112222": "aaaa11112222",
+		"100%25": "dddd11112222", "a%2520b": "eeee11112222", "a%20b": "ffff11112222", "9999": "9999",
+	} {
+		status, text := l.get(t, "/why/"+asked)
+		var st story
+		if err := json.Unmarshal([]byte(text), &st); err != nil || status != 200 || st.ID != want {
+			t.Errorf("%s: status %d, %.60s, want %s", asked, status, text, want)
+		}
+	}
+}
+
+// A client of HTTP/1.0 knows no chunks.
+func TestHTTP10(t *testing.T) {
+	t.Parallel()
+	l := startLog(t, t.TempDir())
+	body := bigDay(noon, 2000) // over many chunks
+	l.mustPost(t, "", body)
+	for _, test := range []struct{ request, want string }{
+		{"GET /logs HTTP/1.0", body}, {"GET /logs?follow=1&limit=2000 HTTP/1.0", body}, {"GET /logs HTTP/1.0\r\nConnection: keep-alive", body},
+		{"HEAD /logs HTTP/1.0", ""}, {"GET /healthz HTTP/1.0", "{\"status\":\"ok\"}\n"},
+	} {
+		conn, err := net.Dial("tcp", l.addr())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		conn.SetDeadline(time.Now().Add(20 * time.Second))
+		io.WriteString(conn, test.request+"\r\nHost: localhost\r\n\r\n")
+		answer, err := io.ReadAll(conn)
+		head, got, _ := strings.Cut(string(answer), "\r\n\r\n")
+		if err != nil || got != test.want || !strings.HasPrefix(head, "HTTP/1.1 200 ") || !strings.Contains(head, "\r\nConnection: close") || strings.Contains(head, "chunked") {
+			t.Errorf("%s: %v, %s, a body of %d bytes, want %d", test.request, err, head, len(got), len(test.want))
+		}
+	}
+	eventually(t, "all streams have ended", func() bool { return l.streams.Load() == 0 })
+	eventually(t, "all connections have ended", func() bool { return l.conns.Load() <= 1 })
+}
+
+// A body that breaks off is not taken for whole: there is no last chunk, or,
+// for a client of HTTP/1.0, there is a reset.
+func TestABodyThatBreaksOff(t *testing.T) {
+	t.Parallel()
+	said := new(messages)
+	s := newServer(time.Now, said.warn)
+	l, err := listen("127.0.0.1:0", "", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	broken := &fasthttp.Server{Logger: quiet{}, Handler: func(ctx *fasthttp.RequestCtx) {
+		s.stream(ctx, "text/plain", false, func(w *bufio.Writer) error {
+			w.WriteString("half of it")
+			if string(ctx.Path()) == "/panic" {
+				panic("broke")
+			}
+			return errors.Join(w.Flush(), errors.New("broke"))
+		})
+	}}
+	go broken.Serve(l)
+	defer broken.Shutdown()
+	for _, version := range []string{"1.0", "1.1"} {
+		for _, path := range []string{"/", "/panic"} {
+			conn, err := net.Dial("tcp", l.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			conn.SetDeadline(time.Now().Add(20 * time.Second))
+			io.WriteString(conn, "GET "+path+" HTTP/"+version+"\r\nHost: localhost\r\n\r\n")
+			response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			if err == nil {
+				_, err = io.ReadAll(response.Body)
+			}
+			if err == nil {
+				t.Errorf("HTTP/%s, %s: taken for whole", version, path)
+			}
+		}
+	}
+	eventually(t, "all streams have ended", func() bool { return s.streams.Load() == 0 })
+	if got := strings.Count(said.String(), "broke"); got != 4 {
+		t.Errorf("said %s", said)
 	}
 }
 
@@ -284,7 +384,10 @@ func TestToken(t *testing.T) {
 			}
 			response.Body.Close()
 			want := test.want
-			if want == 200 && path == "/why/x" {
+			switch {
+			case path == "/healthz":
+				want = 200
+			case want == 200 && path == "/why/x":
 				want = 404
 			}
 			if response.StatusCode != want {
@@ -296,7 +399,7 @@ func TestToken(t *testing.T) {
 
 func TestPagesOfOthersAreKeptOut(t *testing.T) {
 	t.Parallel()
-	l := startLog(t, t.TempDir(), func(s *server) { s.options.local = true })
+	l := startLog(t, t.TempDir())
 	for _, test := range []struct {
 		name, header, value string
 		want                int

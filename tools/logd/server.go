@@ -13,7 +13,6 @@ import (
 	"winnow/tools/logd/store"
 
 	"github.com/valyala/fasthttp"
-	"golang.org/x/sync/semaphore"
 )
 
 // server answers HTTP over a Store.
@@ -28,27 +27,28 @@ type server struct {
 	refused  atomic.Int64 // lines
 	kills    killCounts
 	panics   atomic.Int64
-	streams  atomic.Int64 // open now
-	bodies   *semaphore.Weighted
+	conns    atomic.Int64
+	waiting  *queue // connections whose next request is to come
+	streams  *streams
+	uploads  *uploads
+	pageTime time.Duration
 	stopping chan struct{} // closed when streams are to end
 
 	drawing sync.Mutex // held while a chart is drawn; guards charted
 	charted chartCache
 }
 
-// maxBodies bounds all bodies together that are being read or stored, in bytes.
-const maxBodies = 32 << 20
-
 // options are what the flags say.
 type options struct {
 	store.Options
 	listen string
-	local  bool   // nobody but this machine is served
-	token  []byte // nil: none is needed
+	names  []string // by which it may be asked for, beside those of loopback
+	token  []byte   // nil: none is needed
 }
 
 func newServer(now func() time.Time, warn func(string, ...any)) *server {
-	return &server{clock: store.Clock{Wall: now, Boot: store.RealClock().Boot}, now: now, warn: warn, live: newLive(), bodies: semaphore.NewWeighted(maxBodies), stopping: make(chan struct{})}
+	return &server{clock: store.Clock{Wall: now, Boot: store.RealClock().Boot}, now: now, warn: warn, live: newLive(), waiting: newQueue(), streams: newStreams(), uploads: newUploads(),
+		pageTime: pageTime, stopping: make(chan struct{})}
 }
 
 // open opens the log.
@@ -82,9 +82,6 @@ func (s *server) serve(ctx context.Context, l net.Listener) error {
 	return errors.Join(err, s.store.Close(stopping))
 }
 
-// maxConns is how many connections are served at once.
-const maxConns = 8192
-
 // newHTTP makes the server with its limits: a client that is slow, silent or
 // sends too much costs it little and stops nobody else.
 func newHTTP(s *server) *fasthttp.Server {
@@ -98,7 +95,8 @@ func newHTTP(s *server) *fasthttp.Server {
 		StreamRequestBody:            true,
 		DisablePreParseMultipartForm: true,
 		CloseOnShutdown:              true,
-		Concurrency:                  maxConns,
+		Concurrency:                  maxConns + leaving,
+		ConnState:                    s.connected,
 		Logger:                       quiet{},
 	}
 }
@@ -109,6 +107,7 @@ type quiet struct{}
 func (quiet) Printf(string, ...any) {}
 
 func (s *server) handle(ctx *fasthttp.RequestCtx) {
+	s.waiting.leave(ctx.Conn())
 	defer func() {
 		if p := recover(); p != nil {
 			s.panicked(string(ctx.RequestURI()), p)

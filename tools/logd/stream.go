@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -18,25 +20,109 @@ const (
 	// One whose reader stops fills the buffers of all that lies between, which
 	// for Docker's proxy is some 12 MB of the host's memory for TCP.
 	maxStreams = 128
-	heartbeat  = 15 * time.Second // of a stream that has nothing to say
+	// Of these one address has a quarter at most, and followers and pages leave
+	// some of that to queries, which end: behind Docker's proxy all of the host's
+	// clients have one address.
+	maxOfClient     = maxStreams / 4
+	maxLongOfClient = maxOfClient * 3 / 4
+
+	heartbeat = 15 * time.Second // of a stream that has nothing to say
 
 	// followEvery is how often a follower looks for more, at most: many of
 	// them cost a busy store little then.
 	followEvery = 50 * time.Millisecond
 )
 
-// stream answers with what write writes, as it comes. Not more than maxStreams
-// are served at once.
-func (s *server) stream(ctx *fasthttp.RequestCtx, contentType string, write func(*bufio.Writer) error) {
-	if s.streams.Add(1) > maxStreams {
-		s.streams.Add(-1)
+// streams counts those that are open.
+type streams struct {
+	mu  sync.Mutex
+	all int
+	of  map[streamKind]int
+}
+
+// streamKind is streams that are counted together.
+type streamKind struct {
+	client netip.Prefix
+	long   bool // it ends when its client or logd ends it
+}
+
+func newStreams() *streams { return &streams{of: map[streamKind]int{}} }
+
+// kindOf takes a network of IPv6 for one client: it has as many addresses as it likes.
+func kindOf(ctx *fasthttp.RequestCtx, long bool) streamKind {
+	ip, _ := netip.AddrFromSlice(ctx.RemoteIP())
+	ip = ip.Unmap()
+	client, _ := ip.Prefix(min(ip.BitLen(), 64))
+	return streamKind{client, long}
+}
+
+// add opens one, where there is room for it.
+func (s *streams) add(k streamKind) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.all == maxStreams:
+		return fmt.Errorf("%d streams are open, which is as many as there can be", maxStreams)
+	case s.of[k]+s.of[streamKind{k.client, !k.long}] == maxOfClient:
+		return fmt.Errorf("%d streams are open to this address, which is as many as one can have", maxOfClient)
+	case k.long && s.of[k] == maxLongOfClient:
+		return fmt.Errorf("%d followers and pages are open to this address, which is as many as one can have", maxLongOfClient)
+	}
+	s.all++
+	s.of[k]++
+	return nil
+}
+
+func (s *streams) remove(k streamKind) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.all--
+	if s.of[k]--; s.of[k] == 0 {
+		delete(s.of, k)
+	}
+}
+
+// Load is how many are open.
+func (s *streams) Load() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.all
+}
+
+// stream answers with what write writes, as it comes.
+func (s *server) stream(ctx *fasthttp.RequestCtx, contentType string, long bool, write func(*bufio.Writer) error) {
+	kind := kindOf(ctx, long)
+	if err := s.streams.add(kind); err != nil {
 		ctx.Response.Header.Set(fasthttp.HeaderRetryAfter, "5")
-		fail(ctx, fasthttp.StatusServiceUnavailable, "%d streams are open, which is as many as there can be", maxStreams)
+		fail(ctx, fasthttp.StatusServiceUnavailable, "%v", err)
 		return
 	}
 	ctx.SetContentType(contentType)
+	body := &streamBody{s, kind, string(ctx.RequestURI()), write}
+	if !ctx.Request.Header.IsHTTP11() {
+		body.unframed(ctx)
+		return
+	}
 	ctx.Response.ImmediateHeaderFlush = true
-	ctx.Response.SetBodyStream(&streamBody{s, string(ctx.RequestURI()), write}, -1)
+	ctx.Response.SetBodyStream(body, -1)
+}
+
+// unframed answers a client of HTTP/1.0, which does not know of chunks: the end
+// of the connection is the end of the body. Where it fails, a reset tells the
+// client that this is not the whole.
+func (b *streamBody) unframed(ctx *fasthttp.RequestCtx) {
+	ctx.Response.Header.SetContentLength(-2) // none, and the connection is closed
+	head, only, raw := ctx.Response.Header.String(), ctx.IsHead(), ctx.Conn()
+	ctx.HijackSetNoResponse(true)
+	ctx.Hijack(func(c net.Conn) {
+		defer b.Close()
+		if _, err := io.WriteString(c, head); err != nil || only {
+			return
+		}
+		if _, err := b.WriteTo(c); err != nil {
+			reset(raw)
+		}
+	})
 }
 
 // streamBody is a body that writes itself on its connection, which saves a
@@ -44,6 +130,7 @@ func (s *server) stream(ctx *fasthttp.RequestCtx, contentType string, write func
 // body, so that the client does not take it for whole.
 type streamBody struct {
 	server *server
+	kind   streamKind
 	path   string
 	write  func(*bufio.Writer) error
 }
@@ -80,7 +167,7 @@ func (b *streamBody) WriteTo(to io.Writer) (n int64, err error) {
 
 // Close ends the stream, also where it was not to be written.
 func (b *streamBody) Close() error {
-	b.server.streams.Add(-1)
+	b.server.streams.remove(b.kind)
 	return nil
 }
 
@@ -118,7 +205,7 @@ func (s *server) logs(ctx *fasthttp.RequestCtx) {
 		fail(ctx, fasthttp.StatusServiceUnavailable, "%v", store.ErrIndexing)
 		return
 	}
-	s.stream(ctx, "application/x-ndjson", func(w *bufio.Writer) error {
+	s.stream(ctx, "application/x-ndjson", f.follow, func(w *bufio.Writer) error {
 		o := out{w}
 		l := store.NewLimited(o, f.Limit)
 		err := s.store.QueryViews(views, &f.Filter, l)

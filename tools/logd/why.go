@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"net/url"
 	"strings"
 	"time"
 
@@ -70,14 +69,13 @@ type choice struct {
 var errUnknown = errors.New("no line speaks of it")
 
 // why answers GET /why/<container>: the page to a browser, else the story.
-func (s *server) why(ctx *fasthttp.RequestCtx, path string) {
+func (s *server) why(ctx *fasthttp.RequestCtx, container string) {
 	ctx.Response.Header.Set(fasthttp.HeaderVary, fasthttp.HeaderAccept)
 	if bytes.Contains(ctx.Request.Header.Peek(fasthttp.HeaderAccept), []byte("text/html")) {
 		servePage(ctx, "why.html")
 		return
 	}
-	container, err := url.PathUnescape(path)
-	if err != nil || container == "" {
+	if container == "" {
 		fail(ctx, fasthttp.StatusBadRequest, "say which container: /why/NAME or /why/ID")
 		return
 	}
@@ -95,8 +93,8 @@ func (s *server) why(ctx *fasthttp.RequestCtx, path string) {
 	}
 }
 
-// why tells the story of the container that has this id, or the beginning of
-// it, or that had this name last.
+// why tells the story of the container that has this id, or that had this name
+// last, or whose id begins so.
 func why(s *store.Store, container string) (*story, error) {
 	newest, err := newestOf(s, container)
 	if err != nil {
@@ -118,10 +116,14 @@ func why(s *store.Store, container string) (*story, error) {
 
 // newestOf is the newest line of a container.
 func newestOf(s *store.Store, container string) (*record.Container, error) {
-	for _, by := range []string{"id", "name"} {
-		if by == "id" && !isID(container) {
-			continue
-		}
+	by := []string{"name", "id"}
+	switch {
+	case isWholeID(container):
+		by = []string{"id", "name"}
+	case !isID(container):
+		by = []string{"name"}
+	}
+	for _, by := range by {
 		f := store.AnyTime(store.Filter{Equal: []store.Member{{Name: by, Value: container}}, NewestFirst: true})
 		var found *record.Container
 		err := s.Query(&f, store.LineFunc(func(line []byte) error {
@@ -146,6 +148,10 @@ func newestOf(s *store.Store, container string) (*record.Container, error) {
 func isID(text string) bool {
 	return len(text) >= 4 && len(text) <= 64 && strings.Trim(text, "0123456789abcdef") == ""
 }
+
+// isWholeID takes the 12 characters that Docker shows for a whole id: nobody
+// hides a container by giving its id to another one as the name.
+func isWholeID(text string) bool { return isID(text) && (len(text) == 12 || len(text) == 64) }
 
 // decode reads as much of a line as has the right types.
 func decode(line []byte, v any) bool {

@@ -283,5 +283,10 @@ func (d *deliverer) failed(err error) {
 	}
 	d.behind = true
 	d.backoff = min(max(2*d.backoff, minRetry), maxRetry)
-	d.retryAt = time.Now().Add(d.backoff)
+	wait := d.backoff
+	var later *laterError
+	if errors.As(err, &later) { // the store knows better
+		wait = min(max(later.after, minRetry), maxRetry)
+	}
+	d.retryAt = time.Now().Add(wait)
 }

@@ -315,13 +315,13 @@ func TestWithoutSpoolAStoreThatIsDownFails(t *testing.T) {
 func TestToken(t *testing.T) {
 	store := newFakeStore(t)
 	file := filepath.Join(t.TempDir(), "token")
-	if err := os.WriteFile(file, []byte("s3cret\n"), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte("s3cret-of-the-store\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if _, _, err := post(t, records(1, 1), "--to", store.URL, "--token-file", file); err != nil {
 		t.Fatal(err)
 	}
-	if got := store.headers.Get("Authorization"); got != "Bearer s3cret" {
+	if got := store.headers.Get("Authorization"); got != "Bearer s3cret-of-the-store" {
 		t.Errorf("sent %q", got)
 	}
 }

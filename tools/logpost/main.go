@@ -31,6 +31,9 @@ That is no failure: the exit status is 0 and a message says so. The status is 1
 where a line was bad, was refused by the store, or could not be kept. When DIR
 is full, those lines are kept for which there is room.
 
+A store that is away or full is asked again after 1 to 30 s, or when it says so
+itself (Retry-After) within these.
+
 A batch that the store refuses as a whole, or does not account for when asked
 twice, is set aside in DIR as *.refused; a message names the file.
 
@@ -76,7 +79,7 @@ func parse(t *cli.Tool, args []string, stdout io.Writer) (*options, error) {
 	to := t.String("to", "", "URL of the log store, such as http://127.0.0.1:7070")
 	t.StringVar(&o.spool, "spool", "", "directory to keep in what cannot be delivered; made if it is not there")
 	t.Var(&o.spoolMax, "spool-max", "keep at most this much")
-	tokenFile := t.String("token-file", "", "file with the store's token")
+	tokenFile := t.String("token-file", "", "file with the store's token, which only its owner should be able to read")
 	t.DurationVar(&o.timeout, "timeout", 5*time.Second, "give the store this long to answer for a batch")
 	if err := t.Parse(args, stdout, 0); err != nil {
 		return nil, err
@@ -92,22 +95,9 @@ func parse(t *cli.Tool, args []string, stdout io.Writer) (*options, error) {
 		return nil, t.Misused("--spool-max: 0 keeps nothing: say more, or leave --spool out")
 	}
 	if *tokenFile != "" {
-		o.token, err = readToken(*tokenFile)
+		o.token, err = t.Token(*tokenFile)
 	}
 	return o, err
-}
-
-// readToken refuses what no request can carry.
-func readToken(path string) (string, error) {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return "", err
-	}
-	token := strings.TrimSpace(string(text))
-	if token == "" || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
-		return "", fmt.Errorf("%s: not a token: one word of ASCII characters", path)
-	}
-	return token, nil
 }
 
 // parseURL refuses what can never lead to a store: what was meant for it would

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
+	"time"
 )
 
 // refusedError is a batch that the store will never take.
@@ -33,6 +35,27 @@ type ack struct {
 // some answers 200 all the same, and would have them forgotten here too.
 func (a *ack) accountsFor(lines int) bool {
 	return a.Duplicate || *a.Stored >= 0 && a.RefusedMore >= 0 && *a.Stored+len(a.Refused)+a.RefusedMore == lines
+}
+
+// laterError is an answer that says when to come again.
+type laterError struct {
+	error
+	after time.Duration
+}
+
+func (e *laterError) Unwrap() error { return e.error }
+
+// later adds to the error of an answer when its Retry-After, in seconds or as a
+// date, wants us to come again.
+func later(err error, header http.Header, now time.Time) error {
+	text := header.Get("Retry-After")
+	if seconds, wrong := strconv.ParseUint(text, 10, 64); wrong == nil {
+		return &laterError{err, time.Duration(min(seconds, 3600)) * time.Second}
+	}
+	if at, wrong := http.ParseTime(text); wrong == nil {
+		return &laterError{err, at.Sub(now)}
+	}
+	return err
 }
 
 const (
@@ -70,7 +93,11 @@ func (p *poster) post(b *batch) (*ack, error) {
 	if err != nil {
 		return nil, p.named(ctx, err)
 	}
-	return p.read(response.StatusCode, text, b.lines())
+	ack, err := p.read(response.StatusCode, text, b.lines())
+	if err != nil {
+		return nil, later(err, response.Header, time.Now())
+	}
+	return ack, nil
 }
 
 func (p *poster) named(ctx context.Context, err error) error {

@@ -326,7 +326,7 @@ func TestShown(t *testing.T) {
 
 func TestTokenThatNoRequestCanCarry(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "token")
-	for _, text := range []string{"", "\n", "two words", "two\nlines", "t\x00ken", "tök"} {
+	for _, text := range []string{"", "\n", "two words", "two\nlines", "t\x00ken", "tök", "too-short"} {
 		writeFile(t, file, text)
 		out, _, err := post(t, records(1, 1), "--to", "http://127.0.0.1:1", "--token-file", file, "--spool", t.TempDir())
 		if err == nil || !strings.Contains(err.Error(), file+": not a token") || out != "" {

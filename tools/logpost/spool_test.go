@@ -353,6 +353,41 @@ func TestBackoff(t *testing.T) {
 	}
 }
 
+// A store that says when to come again is asked then, within the bounds of the
+// own backoff.
+func TestRetryAfter(t *testing.T) {
+	for header, want := range map[string]time.Duration{
+		"7": 7 * time.Second, "0": minRetry, "3600": maxRetry, "18446744073709551615": maxRetry,
+		time.Now().Add(20 * time.Second).UTC().Format(http.TimeFormat): 20 * time.Second,
+		time.Now().Add(-time.Hour).UTC().Format(http.TimeFormat):       minRetry,
+		time.Now().Add(48 * time.Hour).UTC().Format(http.TimeFormat):   maxRetry,
+		"": 4 * time.Second, "soon": 4 * time.Second, "-1": 4 * time.Second, "1.5": 4 * time.Second, "99999999999999999999": 4 * time.Second,
+	} {
+		store := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			if header != "" {
+				w.Header().Set("Retry-After", header)
+			}
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}))
+		to, err := parseURL(store.URL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := newDeliverer(cli.New("logpost", "", "", new(bytes.Buffer)), &options{to: to, spool: t.TempDir(), spoolMax: 1 << 20, timeout: tooLong})
+		d.backoff = 2 * time.Second // it failed twice before
+		before := time.Now()
+		d.deliver(newBatch("", "{}"))
+		least := want
+		if want == 20*time.Second {
+			least -= 2 * time.Second // a date has whole seconds
+		}
+		if got := d.retryAt.Sub(before); got < least || got > want+5*time.Second || d.kept != 1 {
+			t.Errorf("%q: comes again in %v, want %v; kept %d", header, got, want, d.kept)
+		}
+		store.Close()
+	}
+}
+
 func TestWhatEarlierCallsLeft(t *testing.T) {
 	dir := t.TempDir()
 	args := []string{"--to", "http://127.0.0.1:1", "--spool", dir}

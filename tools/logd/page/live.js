@@ -27,6 +27,7 @@ function connect() {
     show();
   });
   source.addEventListener("tick", (event) => alive(JSON.parse(event.data)));
+  source.addEventListener("again", connect);
   source.onerror = () => {
     lostAt ??= Date.now();
     showConnection();
