@@ -66,7 +66,8 @@ remove_network() {
 start_logd() {
   local user=65532:65532 name=$WINNOW_NAME-logd image as i
   mkdir -p -- "$WINNOW_STATE/log"
-  if ((EUID == 0)); then chown "$user" "$WINNOW_STATE/log"; else user=$(id -u):$(id -g); fi
+  if ((EUID == 0)); then chown "${user%:*}" "$WINNOW_STATE/log"; else user=$(id -u):$(id -g); fi
+  chmod 2750 "$WINNOW_STATE/log" # what is in it is for the directory's group, whichever that is
   make_token "$user"
   image=$(docker image inspect --format '{{.Id}}' winnow/logd)
   as="$image $WINNOW_STATE $WINNOW_PORT $WINNOW_RETAIN $WINNOW_RETAIN_SIZE $(stat --format %i.%Y "$WINNOW_STATE/token")"
