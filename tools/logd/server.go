@@ -29,7 +29,8 @@ type server struct {
 	bodies   *semaphore.Weighted
 	stopping chan struct{} // closed when streams are to end
 
-	drawing sync.Mutex // held while a chart is drawn; guards charted
+	share   *share
+	drawing sync.Mutex // held while a chart is drawn
 	charted chartCache
 }
 
@@ -45,7 +46,7 @@ type options struct {
 }
 
 func newServer(now func() time.Time, warn func(string, ...any)) *server {
-	return &server{disk: realDisk{}, now: now, warn: warn, live: newLive(), bodies: semaphore.NewWeighted(maxBodies), stopping: make(chan struct{})}
+	return &server{disk: realDisk{}, now: now, warn: warn, live: newLive(now), share: newShare(), bodies: semaphore.NewWeighted(maxBodies), stopping: make(chan struct{})}
 }
 
 // open opens the log.
@@ -61,7 +62,7 @@ const stopTime = 7 * time.Second
 func (s *server) serve(ctx context.Context, l net.Listener) error {
 	http := newHTTP(s)
 	var beside sync.WaitGroup
-	beside.Go(func() { s.live.run(s.store, s.stopping, s.warn) })
+	beside.Go(func() { s.live.run(s.store, s.share, s.stopping, s.warn) })
 	failed := make(chan error, 1)
 	go func() { failed <- http.Serve(l) }()
 	var err error

@@ -127,7 +127,7 @@ func (s *server) logs(ctx *fasthttp.RequestCtx) {
 	}
 	s.stream(ctx, "application/x-ndjson", func(w *bufio.Writer) error {
 		l := &limited{out{w}, f.limit}
-		err := s.store.query(views, f, l)
+		err := s.scan(views, f, l)
 		if err == nil && f.follow {
 			err = s.follow(f, l, end, grown)
 		}
@@ -172,7 +172,7 @@ func (s *server) follow(f *filter, l *limited, end position, grown <-chan struct
 		time.Sleep(followEvery)
 		var views []view
 		views, end, grown = s.store.views(f, end)
-		if err := s.store.query(views, f, l); err != nil {
+		if err := s.scan(views, f, l); err != nil {
 			return errors.Join(err, w.flush())
 		}
 	}

@@ -1,0 +1,334 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"runtime"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/valyala/fasthttp"
+	"golang.org/x/sync/semaphore"
+	"golang.org/x/sys/unix"
+)
+
+// What readers ask for has a share of logd, of which no writer ever waits for
+// any: half of the processors, taken in turns, and a bounded number of bytes.
+const (
+	maxJobs    = 3                     // stories and charts that are made at once; each holds some 5 MB
+	maxWaiting = 32                    // of them that wait; more are told to come again
+	waitTime   = 10 * time.Second      // that one waits
+	jobTime    = time.Minute           // that one takes to be made, and its answer to be fetched
+	turnTime   = 10 * time.Millisecond // after which one lets others use its processor
+	maxText    = 512                   // bytes of a text that is kept of a line, as JSON
+	// maxLong bounds the long lines and blocks that are held to be searched,
+	// in bytes: those of streams, and as much again for all other work.
+	maxLong = 8 << 20
+)
+
+var (
+	errCrowded = errors.New("as many stories and charts are being made as there can be")
+	errNoRoom  = errors.New("as many long lines are being read as there is room for")
+	errTooLong = fmt.Errorf("this takes longer than %v: ask for a shorter span", jobTime)
+	errHungUp  = errors.New("the client is gone")
+)
+
+// share is what all readers have together.
+type share struct {
+	processors *semaphore.Weighted
+	jobs       queue
+	scrapes    queue               // beside the jobs, so that no chart keeps Prometheus waiting
+	long       *semaphore.Weighted // bytes
+	longStream *semaphore.Weighted
+}
+
+// queue is for jobs of which only some are made at once.
+type queue struct {
+	slots   *semaphore.Weighted
+	waiting atomic.Int64
+}
+
+func newShare() *share {
+	half := max(1, runtime.GOMAXPROCS(0)/2)
+	return &share{processors: semaphore.NewWeighted(int64(half)), jobs: queue{slots: semaphore.NewWeighted(maxJobs)},
+		scrapes: queue{slots: semaphore.NewWeighted(1)}, long: semaphore.NewWeighted(maxLong), longStream: semaphore.NewWeighted(maxLong)}
+}
+
+// enter waits for a slot, unless too many do.
+func (q *queue) enter(ctx context.Context) bool {
+	defer q.waiting.Add(-1)
+	if q.waiting.Add(1) > maxWaiting {
+		return false
+	}
+	ctx, stop := context.WithTimeout(ctx, waitTime)
+	defer stop()
+	return q.slots.Acquire(ctx, 1) == nil
+}
+
+// turn is the use of a processor for a while.
+type turn struct {
+	of    *semaphore.Weighted
+	begun time.Time // zero while it is somebody else's
+}
+
+func (t *turn) begin(ctx context.Context) error {
+	if err := t.of.Acquire(ctx, 1); err != nil {
+		return err
+	}
+	t.begun = time.Now()
+	return nil
+}
+
+func (t *turn) end() {
+	if !t.begun.IsZero() {
+		t.of.Release(1)
+		t.begun = time.Time{}
+	}
+}
+
+func (t *turn) over() bool { return time.Since(t.begun) > turnTime }
+
+// job is a story, a chart or a scrape that is being made.
+type job struct {
+	turn
+	ctx   context.Context
+	stop  context.CancelFunc
+	share *share
+	queue *queue
+	conn  net.Conn // of who asked
+}
+
+func (s *share) job(ctx context.Context, q *queue, conn net.Conn) (*job, error) {
+	if !q.enter(ctx) {
+		return nil, errCrowded
+	}
+	j := &job{turn: turn{of: s.processors}, share: s, queue: q, conn: conn}
+	j.ctx, j.stop = context.WithTimeout(ctx, jobTime)
+	if err := j.next(); err != nil {
+		j.end()
+		return nil, err
+	}
+	return j, nil
+}
+
+// end gives back all that the job had.
+func (j *job) end() {
+	j.turn.end()
+	j.stop()
+	j.queue.slots.Release(1)
+}
+
+// next waits for the job's next turn, unless nobody wants it any more.
+func (j *job) next() error {
+	j.turn.end()
+	if hungUp(j.conn) {
+		return errHungUp
+	}
+	if err := j.begin(j.ctx); errors.Is(err, context.DeadlineExceeded) {
+		return errTooLong
+	} else if err != nil {
+		return err
+	}
+	return nil
+}
+
+// pause is called ever so often, and lets others go on.
+func (j *job) pause() error {
+	if j.over() {
+		return j.next()
+	}
+	return nil
+}
+
+// query calls each for the lines that f asks for.
+func (j *job) query(s *Store, f *filter, each lineFunc) error {
+	views, _, _ := s.views(f, position{})
+	return j.search(s, views, f, each)
+}
+
+func (j *job) search(s *Store, views []view, f *filter, each lineFunc) error {
+	out := &limited{lineFunc(func(line []byte) error {
+		if err := j.pause(); err != nil {
+			return err
+		}
+		return each(line)
+	}), f.limit}
+	for i := range views {
+		err := withRoom(j.ctx, &j.turn, j.share.long, longest(&views[i], f), func() error {
+			if err := j.next(); err != nil {
+				return err
+			}
+			return s.query(views[i:i+1], f, out)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// withRoom calls search while it has n bytes of room. What waits for room lets
+// others have its turn.
+func withRoom(ctx context.Context, t *turn, room *semaphore.Weighted, n int64, search func() error) error {
+	t.end()
+	wait, stop := context.WithTimeout(ctx, waitTime)
+	defer stop()
+	if err := room.Acquire(wait, n); err != nil {
+		return errNoRoom
+	}
+	defer room.Release(n)
+	return search()
+}
+
+// longest is how many bytes beyond a chunk a search of v may hold at once: a
+// long line while it grows, or a whole block where it is read backward.
+func longest(v *view, f *filter) int64 {
+	n := int64(0)
+	for b := range v.wanted(f) {
+		if f.newestFirst {
+			n = max(n, b.bytes)
+		} else if b.bytes > blockSize+chunkSize {
+			n = max(n, 2*b.bytes)
+		}
+	}
+	return min(n, maxLong)
+}
+
+// scan is the search for a stream's lines. It has its turn while it searches,
+// but not while the client takes what was found.
+func (s *server) scan(views []view, f *filter, l *limited) error {
+	if f.all() {
+		return s.store.query(views, f, l) // copied as it is, which costs little
+	}
+	w := l.w.(out)
+	t := &turned{out: w, turn: turn{of: s.share.processors}}
+	defer t.turn.end()
+	l.w = t
+	defer func() { l.w = w }()
+	ctx := context.Background()
+	for i := range views {
+		err := withRoom(ctx, &t.turn, s.share.longStream, longest(&views[i], f), func() error {
+			if err := t.turn.begin(ctx); err != nil {
+				return err
+			}
+			return s.store.query(views[i:i+1], f, l)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// turned is a stream's writer that lets others have its turn while it waits
+// for its client.
+type turned struct {
+	out  out
+	turn turn
+}
+
+func (t *turned) Write(p []byte) (int, error) {
+	if len(p) <= t.out.Available() && !t.turn.over() {
+		return t.out.Write(p)
+	}
+	t.turn.end()
+	n, err := t.out.Write(p)
+	if err != nil {
+		return n, err
+	}
+	return n, t.turn.begin(context.Background())
+}
+
+// work answers with what a job makes. What is made counts as the job's until
+// the client has it.
+func (s *server) work(ctx *fasthttp.RequestCtx, q *queue, contentType string, make func(*job) ([]byte, error)) error {
+	j, err := s.share.job(ctx, q, ctx.Conn())
+	if err != nil {
+		return err
+	}
+	var made *product
+	defer func() {
+		if made == nil {
+			j.end()
+		}
+	}()
+	body, err := make(j)
+	if err != nil {
+		return err
+	}
+	j.turn.end()
+	made = &product{body, time.Now().Add(jobTime), j}
+	ctx.SetContentType(contentType)
+	ctx.Response.SetBodyStream(made, len(body))
+	return nil
+}
+
+// product is an answer on its way.
+type product struct {
+	left  []byte
+	until time.Time
+	job   *job
+}
+
+func (p *product) Read(to []byte) (int, error) {
+	if len(p.left) == 0 {
+		return 0, io.EOF
+	}
+	if time.Now().After(p.until) {
+		return 0, errTooLong
+	}
+	n := copy(to, p.left)
+	p.left = p.left[n:]
+	return n, nil
+}
+
+func (p *product) Close() error {
+	p.left = nil
+	p.job.end()
+	return nil
+}
+
+// failWork answers for a job that failed.
+func (s *server) failWork(ctx *fasthttp.RequestCtx, err error) {
+	switch {
+	case errors.Is(err, errHungUp):
+		ctx.SetConnectionClose()
+		fail(ctx, fasthttp.StatusServiceUnavailable, "%v", err)
+	case errors.Is(err, errCrowded), errors.Is(err, errNoRoom), errors.Is(err, errTooLong), errors.Is(err, errIndexing), errors.Is(err, context.Canceled):
+		ctx.Response.Header.Set(fasthttp.HeaderRetryAfter, "5")
+		fail(ctx, fasthttp.StatusServiceUnavailable, "%v", err)
+	default:
+		s.warn("GET %s: %v", ctx.Path(), err)
+		fail(ctx, fasthttp.StatusInternalServerError, "%v", err)
+	}
+}
+
+// hungUp tells whether a client has closed its connection.
+func hungUp(c net.Conn) bool {
+	if over, ok := c.(*tls.Conn); ok {
+		c = over.NetConn()
+	}
+	if own, ok := c.(conn); ok {
+		c = own.Conn
+	}
+	tcp, ok := c.(syscall.Conn)
+	if !ok {
+		return false
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return true
+	}
+	gone := false
+	err = raw.Control(func(fd uintptr) {
+		poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
+		n, err := unix.Poll(poll, 0)
+		gone = err == nil && n > 0
+	})
+	return gone || err != nil
+}

@@ -1,0 +1,224 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"winnow/tools/internal/full"
+)
+
+// containerMemory is what logd's container has.
+const containerMemory = 128 << 20
+
+// startBuilt starts a logd as it is shipped: what the race detector adds would
+// be measured with it otherwise.
+func startBuilt(t *testing.T) (p *process, url string) {
+	t.Helper()
+	full.Needs(t, "some seconds and 500 MB of disk")
+	path := filepath.Join(t.TempDir(), "logd")
+	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", path, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if said, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, said)
+	}
+	addr := freeAddr(t)
+	p = &process{Cmd: exec.Command(path, "--listen", addr, "--dir", t.TempDir())}
+	p.Stderr = &p.said
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.kill)
+	eventually(t, "it listens", func() bool {
+		c, err := net.Dial("tcp", addr)
+		if err == nil {
+			c.Close()
+		}
+		return err == nil
+	})
+	return p, "http://" + addr
+}
+
+// peak is the most memory that a process had, in bytes.
+func (p *process) peak(t *testing.T) int {
+	t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.Process.Pid))
+	if err != nil {
+		t.Fatalf("%v; said %s", err, p.said.String())
+	}
+	kb := regexp.MustCompile(`VmHWM:\s+(\d+) kB`).FindSubmatch(status)
+	if kb == nil {
+		t.Fatalf("it is gone; said %s", p.said.String())
+	}
+	n, _ := strconv.Atoi(string(kb[1]))
+	return n << 10
+}
+
+// postOnce posts what must be stored.
+func postOnce(t *testing.T, url, body string) {
+	t.Helper()
+	response, err := http.Post(url+"/logs", "", strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if text, _ := io.ReadAll(response.Body); response.StatusCode != http.StatusOK || !bytes.Contains(text, []byte(`"refused":[]`)) {
+		t.Fatalf("status %d: %.300s", response.StatusCode, text)
+	}
+}
+
+// ago is a time as a line has it.
+func ago(d time.Duration) string { return time.Now().Add(-d).UTC().Format(time.RFC3339Nano) }
+
+// postHostile fills a log with what is right but far too long.
+func postHostile(t *testing.T, p *process, url string) {
+	t.Helper()
+	step := func(what string) { t.Logf("after %s: %d MB", what, p.peak(t)>>20) }
+	long := strings.Repeat(`<\u0001"`[:7]+"é", 3<<20/9)
+	for i := range 60 {
+		postOnce(t, url, fmt.Sprintf(`{"type":"kill","time":%q,"host":"h%d","snapshot":"s","id":"cafe%060d","name":"n","class":"high","result":"failed","reason":%q,"error":"%s"}`,
+			ago(time.Minute), i%20, i, "r", long))
+	}
+	step("long kills")
+	name := strings.Repeat("n", 50_000)
+	for i := range 60 {
+		var b strings.Builder
+		for j := range 50 {
+			fmt.Fprintf(&b, `{"type":"container","time":%q,"host":"long","snapshot":"s%d","id":"%064x","memory_kb":5,"cpu_percent":%d,"name":"%d%s","class":"low","verdict":"keep"}`+"\n",
+				ago(time.Minute), i, i*50+j, j, i*50+j, name)
+		}
+		postOnce(t, url, b.String())
+	}
+	step("long names")
+	for i := range 40 { // one container's story
+		postOnce(t, url, fmt.Sprintf(`{"type":"container","time":%q,"host":"vm","snapshot":"s%d","id":"%064x","labels":{"a":"%s"},"name":"story","class":"c%d","verdict":"keep","reason":"%s"}`,
+			ago(time.Hour-time.Duration(i)*time.Second), i, 0xbeef, long[:len(long)/9/4*9], i%2, long[:len(long)/9/2*9]))
+	}
+	step("a long story")
+	for i := range 5 {
+		at := ago(50*time.Second - time.Duration(i)*10*time.Second)
+		var b strings.Builder
+		b.WriteString(strings.ReplaceAll(hostLine(fmt.Sprint("big", i), at, 3000), `"vm"`, `"big"`))
+		for j := range 3000 {
+			b.WriteString(strings.ReplaceAll(container(fmt.Sprint("big", i), at, fmt.Sprintf("%064x", 0xabc0000+j), fmt.Sprintf("c-%d-%s", j, name[:400]), "low", "keep", j), `"host":"vm"`, `"host":"big"`))
+		}
+		postOnce(t, url, b.String())
+	}
+	step("large snapshots")
+}
+
+func TestAllThatReadersAskForFitsInTheContainer(t *testing.T) {
+	p, url := startBuilt(t)
+	postHostile(t, p, url)
+	var all sync.WaitGroup
+	var answered [6]atomic.Int64
+	client := &http.Client{Timeout: patience}
+	ask := func(times int, path string) {
+		all.Go(func() {
+			for range times {
+				response, err := client.Get(url + path)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				io.Copy(io.Discard, response.Body)
+				response.Body.Close()
+				answered[response.StatusCode/100].Add(1)
+				if response.StatusCode != 200 && response.StatusCode != 503 {
+					t.Errorf("%s: status %d", path, response.StatusCode)
+				}
+				if response.StatusCode == 503 && response.Header.Get("Retry-After") == "" {
+					t.Errorf("%s: does not say when to come again", path)
+				}
+			}
+		})
+	}
+	for i, host := range []string{"long", "big", "vm", "h1"} {
+		for _, c := range charts {
+			ask(1, "/charts/"+c.name+".svg?host="+host)
+			ask(1, "/charts/"+c.name+".png?since=30d&host="+host)
+		}
+		ask(3, "/why/story")
+		ask(3, fmt.Sprintf("/why/c-%d-%s", i, strings.Repeat("n", 400)))
+		ask(5, "/metrics")
+		ask(1, "/logs?order=desc&type=kill&limit=20")
+		ask(1, "/logs?since=1d&host=h2")
+	}
+	c := &crowd{stop: make(chan struct{})}
+	for i := range 40 { // pages and queries of those who read nothing
+		path := []string{"/events?host=big", "/events?host=long", "/logs?order=desc&type=kill", "/logs?type=kill"}[i%4]
+		c.dial(t, strings.TrimPrefix(url, "http://"), "GET "+path+" HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	}
+	all.Wait()
+	for range 3 { // while lines come in
+		postOnce(t, url, twoSnapshots())
+		time.Sleep(time.Second)
+	}
+	c.leave()
+	peak := p.peak(t)
+	t.Logf("at most %d MB; answered 2xx %d, 5xx %d", peak>>20, answered[2].Load(), answered[5].Load())
+	if peak > containerMemory {
+		t.Errorf("had %d MB", peak>>20)
+	}
+}
+
+func TestAPostDoesNotWaitForReaders(t *testing.T) {
+	p, url := startBuilt(t)
+	var b strings.Builder
+	for i := range 4000 {
+		at := ago(time.Hour - time.Duration(i)*500*time.Millisecond)
+		b.WriteString(container(fmt.Sprint("s", i), at, fmt.Sprintf("%064x", 0xabc0000+i%4), fmt.Sprint("web-", i%4), "low", "keep", 1))
+	}
+	postOnce(t, url, b.String())
+	var all sync.WaitGroup
+	var told, refused atomic.Int64
+	for i := range 600 {
+		all.Go(func() {
+			response, err := http.Get(fmt.Sprintf("%s/why/web-%d", url, i%4))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			io.Copy(io.Discard, response.Body)
+			response.Body.Close()
+			switch response.StatusCode {
+			case 200:
+				told.Add(1)
+			case 503:
+				refused.Add(1)
+			default:
+				t.Errorf("status %d", response.StatusCode)
+			}
+		})
+	}
+	done := make(chan struct{})
+	go func() { all.Wait(); close(done) }()
+	var longest time.Duration
+	posts := 0
+	for more := true; more; posts++ {
+		begun := time.Now()
+		postOnce(t, url, `{"type":"x"}`)
+		longest = max(longest, time.Since(begun))
+		select {
+		case <-done:
+			more = false
+		default:
+		}
+	}
+	t.Logf("%d posts beside %d stories and %d refused ones: the longest took %v; at most %d MB", posts, told.Load(), refused.Load(), longest, p.peak(t)>>20)
+	if longest > 2*time.Second || told.Load() == 0 {
+		t.Errorf("a POST took %v beside %d stories", longest, told.Load())
+	}
+}
