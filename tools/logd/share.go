@@ -26,14 +26,16 @@ const (
 	jobTime    = time.Minute           // that one takes to be made, and its answer to be fetched
 	turnTime   = 10 * time.Millisecond // after which one lets others use its processor
 	maxText    = 512                   // bytes of a text that is kept of a line, as JSON
-	// maxLong bounds the long lines and blocks that are held to be searched,
-	// in bytes: those of streams, and as much again for all other work.
-	maxLong = 8 << 20
+	// maxSearched bounds in bytes the blocks that jobs search at once, and
+	// maxStreamed those that streams do. It is the length of the lines that
+	// counts, of which the index knows only that they fit in their block.
+	maxSearched = 8 << 20
+	maxStreamed = 16 << 20
 )
 
 var (
 	errCrowded = errors.New("as many stories and charts are being made as there can be")
-	errNoRoom  = errors.New("as many long lines are being read as there is room for")
+	errNoRoom  = errors.New("as much is being searched as there is room for")
 	errTooLong = fmt.Errorf("this takes longer than %v: ask for a shorter span", jobTime)
 	errHungUp  = errors.New("the client is gone")
 )
@@ -43,8 +45,8 @@ type share struct {
 	processors *semaphore.Weighted
 	jobs       queue
 	scrapes    queue               // beside the jobs, so that no chart keeps Prometheus waiting
-	long       *semaphore.Weighted // bytes
-	longStream *semaphore.Weighted
+	searched   *semaphore.Weighted // bytes
+	streamed   *semaphore.Weighted // bytes, beside them: a stream waits for its client
 }
 
 // queue is for jobs of which only some are made at once.
@@ -56,7 +58,7 @@ type queue struct {
 func newShare() *share {
 	half := max(1, runtime.GOMAXPROCS(0)/2)
 	return &share{processors: semaphore.NewWeighted(int64(half)), jobs: queue{slots: semaphore.NewWeighted(maxJobs)},
-		scrapes: queue{slots: semaphore.NewWeighted(1)}, long: semaphore.NewWeighted(maxLong), longStream: semaphore.NewWeighted(maxLong)}
+		scrapes: queue{slots: semaphore.NewWeighted(1)}, searched: semaphore.NewWeighted(maxSearched), streamed: semaphore.NewWeighted(maxStreamed)}
 }
 
 // enter waits for a slot, unless too many do.
@@ -159,7 +161,7 @@ func (j *job) search(s *Store, views []view, f *filter, each lineFunc) error {
 		return each(line)
 	}), f.limit}
 	for i := range views {
-		err := withRoom(j.ctx, &j.turn, j.share.long, longest(&views[i], f), func() error {
+		err := withRoom(j.ctx, &j.turn, j.share.searched, searched(&views[i], f), func() error {
 			if err := j.next(); err != nil {
 				return err
 			}
@@ -185,18 +187,18 @@ func withRoom(ctx context.Context, t *turn, room *semaphore.Weighted, n int64, s
 	return search()
 }
 
-// longest is how many bytes beyond a chunk a search of v may hold at once: a
-// long line while it grows, or a whole block where it is read backward.
-func longest(v *view, f *filter) int64 {
+// searched is how many bytes a search of v may hold at once: a block where it
+// is read backward, or the longest line, for which a buffer is doubled.
+func searched(v *view, f *filter) int64 {
 	n := int64(0)
 	for b := range v.wanted(f) {
-		if f.newestFirst {
-			n = max(n, b.bytes)
-		} else if b.bytes > blockSize+chunkSize {
-			n = max(n, 2*b.bytes)
+		size := b.bytes
+		if !f.newestFirst && size > 3*blockSize { // it has a long line, or would have ended before
+			size *= 2
 		}
+		n = max(n, size)
 	}
-	return min(n, maxLong)
+	return min(n, maxSearched)
 }
 
 // scan is the search for a stream's lines. It has its turn while it searches,
@@ -212,7 +214,7 @@ func (s *server) scan(views []view, f *filter, l *limited) error {
 	defer func() { l.w = w }()
 	ctx := context.Background()
 	for i := range views {
-		err := withRoom(ctx, &t.turn, s.share.longStream, longest(&views[i], f), func() error {
+		err := withRoom(ctx, &t.turn, s.share.streamed, searched(&views[i], f), func() error {
 			if err := t.turn.begin(ctx); err != nil {
 				return err
 			}

@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -220,5 +222,126 @@ func TestAPostDoesNotWaitForReaders(t *testing.T) {
 	t.Logf("%d posts beside %d stories and %d refused ones: the longest took %v; at most %d MB", posts, told.Load(), refused.Load(), longest, p.peak(t)>>20)
 	if longest > 2*time.Second || told.Load() == 0 {
 		t.Errorf("a POST took %v beside %d stories", longest, told.Load())
+	}
+}
+
+func TestAJobIsGivenUp(t *testing.T) {
+	t.Parallel()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	client, err := net.Dial("tcp", listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	accepted, err := listener.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer accepted.Close()
+	s := newShare()
+	j, err := s.job(t.Context(), &s.jobs, conn{accepted})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := j.next(); err != nil {
+		t.Errorf("while the client is there: %v", err)
+	}
+	client.Close()
+	eventually(t, "it is given up when the client is gone", func() bool { return errors.Is(j.next(), errHungUp) })
+	j.end()
+
+	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	if j, err = s.job(t.Context(), &s.jobs, nil); err != nil {
+		t.Fatal(err)
+	}
+	j.ctx = ctx
+	eventually(t, "it is given up when it takes too long", func() bool { return errors.Is(j.next(), errTooLong) })
+	j.end()
+	if !s.jobs.slots.TryAcquire(maxJobs) || !s.processors.TryAcquire(1) {
+		t.Error("what the jobs had is not given back")
+	}
+}
+
+func TestJobsAreBounded(t *testing.T) {
+	t.Parallel()
+	l := startLog(t, t.TempDir())
+	l.mustPost(t, "", twoSnapshots())
+	if !l.share.jobs.slots.TryAcquire(maxJobs) {
+		t.Fatal("some are being made")
+	}
+	l.share.jobs.waiting.Store(maxWaiting)
+	for path, want := range map[string]int{"/why/web": 503, "/charts/memory.svg": 503, "/metrics": 200, "/logs?type=kill": 200} {
+		response, err := http.Get(l.url + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		if response.StatusCode != want || want == 503 && response.Header.Get("Retry-After") == "" {
+			t.Errorf("%s: status %d, %v", path, response.StatusCode, response.Header)
+		}
+	}
+	l.share.jobs.waiting.Store(0)
+	l.share.jobs.slots.Release(maxJobs)
+	for _, method := range []string{http.MethodHead, http.MethodGet} {
+		for _, path := range []string{"/why/web", "/why/nobody", "/charts/memory.svg", "/metrics"} {
+			request, _ := http.NewRequest(method, l.url+path, nil)
+			response, err := http.DefaultClient.Do(request)
+			if err != nil {
+				t.Fatal(err)
+			}
+			io.Copy(io.Discard, response.Body)
+			response.Body.Close()
+		}
+	}
+	eventually(t, "all is given back", func() bool {
+		all := l.share.jobs.slots.TryAcquire(maxJobs)
+		if all {
+			l.share.jobs.slots.Release(maxJobs)
+		}
+		return all && l.share.jobs.waiting.Load() == 0
+	})
+}
+
+// An answer that is not fetched counts until its time is over.
+func TestAnAnswerIsHeldUntilItIsFetched(t *testing.T) {
+	t.Parallel()
+	s := newShare()
+	j, err := s.job(t.Context(), &s.jobs, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &product{[]byte("an answer"), time.Now().Add(-time.Second), j}
+	if _, err := p.Read(make([]byte, 4)); !errors.Is(err, errTooLong) || s.jobs.slots.TryAcquire(maxJobs) {
+		t.Errorf("read too late: %v", err)
+	}
+	p.until = time.Now().Add(time.Minute)
+	if text, err := io.ReadAll(p); string(text) != "an answer" || err != nil {
+		t.Errorf("%q, %v", text, err)
+	}
+	p.Close()
+	if !s.jobs.slots.TryAcquire(maxJobs) {
+		t.Error("is still held")
+	}
+}
+
+// A search that waits for its client lets others search.
+func TestASlowReaderHoldsNoProcessor(t *testing.T) {
+	t.Parallel()
+	l := startLog(t, t.TempDir())
+	for i := range 10 {
+		l.mustPost(t, fmt.Sprint("b", i), bigDay(noon, 8000))
+	}
+	c := gather(t, strings.TrimPrefix(l.url, "http://"), 0, 0, 0)
+	defer c.leave()
+	for range 20 { // more than half of any test machine's processors
+		c.dial(t, strings.TrimPrefix(l.url, "http://"), "GET /logs?type=container HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	}
+	eventually(t, "20 streams are open", func() bool { return l.streams.Load() == 20 })
+	if got := l.find(t, "id=0007&limit=3"); strings.Count(got, "\n") != 3 {
+		t.Errorf("found %q", got)
 	}
 }
