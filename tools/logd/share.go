@@ -30,7 +30,7 @@ const (
 	// maxStreamed those that streams do. It is the length of the lines that
 	// counts, of which the index knows only that they fit in their block.
 	maxSearched = 8 << 20
-	maxStreamed = 16 << 20
+	maxStreamed = 12 << 20
 )
 
 var (

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 	"unicode/utf8"
+	"unsafe"
 
 	"github.com/tidwall/gjson"
 )
@@ -22,7 +23,7 @@ const maxLabels = 16 << 10
 func Read(line []byte, v any, limit int) {
 	into := reflect.ValueOf(v).Elem()
 	fields := fieldsOf(into.Type())
-	gjson.ParseBytes(line).ForEach(func(name, value gjson.Result) bool {
+	gjson.Parse(unsafe.String(unsafe.SliceData(line), len(line))).ForEach(func(name, value gjson.Result) bool {
 		if index, ok := fields[name.Str]; ok {
 			set(into.FieldByIndex(index), value, limit)
 		}
