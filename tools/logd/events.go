@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -103,9 +102,7 @@ func (s *server) sendState(o out, name string) (<-chan struct{}, error) {
 // pagePart is the next of a host's containers as JSON, and how many they are.
 func (s *server) pagePart(h *liveHost, from int) ([]byte, int, error) {
 	t := turn{of: s.share.processors}
-	if err := t.begin(context.Background()); err != nil {
-		return nil, 0, err
-	}
+	t.begin()
 	defer t.end()
 	part := s.live.part(h.name, h.snapshot, from)
 	text, err := json.Marshal(part)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"maps"
 	"slices"
 	"sync"
@@ -105,14 +104,22 @@ func newLive(now func() time.Time) *live {
 func (l *live) run(s *Store, shared *share, stop <-chan struct{}, warn func(string, ...any)) {
 	var at position
 	all := anyTime(filter{})
+	t := turn{of: shared.processors}
+	each := lineFunc(func(line []byte) error {
+		if t.over() {
+			t.end()
+			t.begin()
+		}
+		return l.take(line)
+	})
 	for {
 		views, end, grown := s.views(&all, at)
-		j := &job{turn: turn{of: shared.processors}, ctx: context.Background(), share: shared}
+		t.begin()
 		begun := time.Now()
-		if err := j.search(s, lastOf(views), &all, l.take); err != nil {
+		if err := s.query(lastOf(views), &all, &limited{w: each}); err != nil {
 			warn("the newest lines: %v", err)
 		}
-		j.turn.end()
+		t.end()
 		rest := max(liveEvery, liveRest*time.Since(begun))
 		if at != end {
 			l.tell()

@@ -78,12 +78,13 @@ type turn struct {
 	begun time.Time // zero while it is somebody else's
 }
 
-func (t *turn) begin(ctx context.Context) error {
-	if err := t.of.Acquire(ctx, 1); err != nil {
-		return err
+// begin waits for its turn, which comes soon: nobody keeps one who waits for
+// anything else.
+func (t *turn) begin() {
+	if err := t.of.Acquire(context.Background(), 1); err != nil {
+		panic(err) // there is nothing that ends the wait
 	}
 	t.begun = time.Now()
-	return nil
 }
 
 func (t *turn) end() {
@@ -131,11 +132,12 @@ func (j *job) next() error {
 	if hungUp(j.conn) {
 		return errHungUp
 	}
-	if err := j.begin(j.ctx); errors.Is(err, context.DeadlineExceeded) {
+	if err := j.ctx.Err(); errors.Is(err, context.DeadlineExceeded) {
 		return errTooLong
 	} else if err != nil {
 		return err
 	}
+	j.begin()
 	return nil
 }
 
@@ -149,17 +151,13 @@ func (j *job) pause() error {
 
 // query calls each for the lines that f asks for.
 func (j *job) query(s *Store, f *filter, each lineFunc) error {
-	views, _, _ := s.views(f, position{})
-	return j.search(s, views, f, each)
-}
-
-func (j *job) search(s *Store, views []view, f *filter, each lineFunc) error {
 	out := &limited{lineFunc(func(line []byte) error {
 		if err := j.pause(); err != nil {
 			return err
 		}
 		return each(line)
 	}), f.limit}
+	views, _, _ := s.views(f, position{})
 	for i := range views {
 		err := withRoom(j.ctx, &j.turn, j.share.searched, searched(&views[i], f), func() error {
 			if err := j.next(); err != nil {
@@ -212,12 +210,9 @@ func (s *server) scan(views []view, f *filter, l *limited) error {
 	defer t.turn.end()
 	l.w = t
 	defer func() { l.w = w }()
-	ctx := context.Background()
 	for i := range views {
-		err := withRoom(ctx, &t.turn, s.share.streamed, searched(&views[i], f), func() error {
-			if err := t.turn.begin(ctx); err != nil {
-				return err
-			}
+		err := withRoom(context.Background(), &t.turn, s.share.streamed, searched(&views[i], f), func() error {
+			t.turn.begin()
 			return s.store.query(views[i:i+1], f, l)
 		})
 		if err != nil {
@@ -239,11 +234,8 @@ func (t *turned) Write(p []byte) (int, error) {
 		return t.out.Write(p)
 	}
 	t.turn.end()
-	n, err := t.out.Write(p)
-	if err != nil {
-		return n, err
-	}
-	return n, t.turn.begin(context.Background())
+	defer t.turn.begin()
+	return t.out.Write(p)
 }
 
 // work answers with what a job makes. What is made counts as the job's until
