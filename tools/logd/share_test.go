@@ -73,11 +73,12 @@ func postOnce(t *testing.T, url, body string) {
 	t.Helper()
 	response, err := http.Post(url+"/logs", "", strings.NewReader(body))
 	if err != nil {
-		t.Fatal(err)
+		t.Error(err)
+		return
 	}
 	defer response.Body.Close()
 	if text, _ := io.ReadAll(response.Body); response.StatusCode != http.StatusOK || !bytes.Contains(text, []byte(`"refused":[]`)) {
-		t.Fatalf("status %d: %.300s", response.StatusCode, text)
+		t.Errorf("status %d: %.300s", response.StatusCode, text)
 	}
 }
 
@@ -162,6 +163,14 @@ func TestAllThatReadersAskForFitsInTheContainer(t *testing.T) {
 	for i := range 40 { // pages and queries of those who read nothing
 		path := []string{"/events?host=big", "/events?host=long", "/logs?order=desc&type=kill", "/logs?type=kill"}[i%4]
 		c.dial(t, strings.TrimPrefix(url, "http://"), "GET "+path+" HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	}
+	large := strings.Repeat(`{"type":"x","pad":"`+strings.Repeat("x", 3_500_000)+"\"}\n", 2)
+	for range 4 { // as many bodies as are taken at once
+		all.Go(func() {
+			for range 5 {
+				postOnce(t, url, large)
+			}
+		})
 	}
 	all.Wait()
 	for range 3 { // while lines come in
