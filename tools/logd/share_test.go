@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -352,5 +353,45 @@ func TestASlowReaderHoldsNoProcessor(t *testing.T) {
 	eventually(t, "20 streams are open", func() bool { return l.streams.Load() == 20 })
 	if got := l.find(t, "id=0007&limit=3"); strings.Count(got, "\n") != 3 {
 		t.Errorf("found %q", got)
+	}
+}
+
+func TestAStoryHoldsNoMoreThanItMay(t *testing.T) {
+	t.Parallel()
+	l := startLog(t, t.TempDir())
+	const others, samples, attempts = 3000, 1500, 300
+	long := strings.Repeat("<", 700) // each is six bytes in JSON
+	var b strings.Builder
+	line := func(i int, id string) {
+		at := noon.Add(-time.Hour + time.Duration(min(i, samples))*time.Second).Format(time.RFC3339)
+		fmt.Fprintf(&b, `{"type":"container","time":%q,"host":"vm","snapshot":"s%d","id":%q,"name":"web","memory_kb":1.6e7,"class":"c%d","verdict":"keep","reason":%q,"labels":{"a":%[5]q}}`+"\n",
+			at, min(i, samples), id, i%2, long)
+	}
+	for i := range samples {
+		line(i, "beef")
+	}
+	for i := range attempts {
+		fmt.Fprintf(&b, `{"type":"kill","time":"2026-11-21T11:59:59Z","host":"vm","id":"beef","name":"web","result":"failed","reason":%q,"error":"%d"}`+"\n", long, i)
+	}
+	l.mustPost(t, "", b.String())
+	b.Reset()
+	line(samples, "beef")
+	for i := range others {
+		line(samples, fmt.Sprintf("%064x", i))
+	}
+	l.mustPost(t, "", b.String())
+	status, text := l.get(t, "/why/beef")
+	var st story
+	if err := json.Unmarshal([]byte(text), &st); err != nil || status != 200 {
+		t.Fatalf("status %d: %v", status, err)
+	}
+	if len(text) > 4<<20 || len(st.Kills) != maxAttempts || st.Kills[maxAttempts-1].Error != fmt.Sprint(attempts-1) {
+		t.Errorf("has %d bytes, %d attempts", len(text), len(st.Kills))
+	}
+	if n := len(st.Considered); n == 0 || n+st.ConsideredMore != others+1 || st.Considered[0].MemoryKB != 16_000_000 {
+		t.Errorf("%d were considered, and %d more", n, st.ConsideredMore)
+	}
+	if st.Count != samples+1 || len(st.Samples) < maxSamples/2 || len(st.Others) != maxOthers {
+		t.Errorf("%d samples of %d, %d others", len(st.Samples), st.Count, len(st.Others))
 	}
 }
