@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 	"unsafe"
 
 	"winnow/tools/internal/record"
@@ -19,9 +20,16 @@ const (
 	// slots is how many points a chart's time axis has; what falls into the
 	// same one is averaged, so a chart of a year costs what one of an hour does.
 	slots = 400
-	// maxTracked bounds the containers of a chart that are told apart. What
-	// comes beyond counts in the sums alone.
-	maxTracked = 20_000
+	// maxChartBytes bounds what is held of the containers, half of it for what
+	// they are and half for their points.
+	maxChartBytes = 4 << 20
+	// maxChartText bounds a text, in bytes.
+	maxChartText = 128
+	// maxKills bounds the kills that are drawn one by one.
+	maxKills = 10_000
+	// prominent is how many containers keep their points by each measure when
+	// there are too many points.
+	prominent = 50
 )
 
 // mean is an average in the making.
@@ -46,6 +54,7 @@ type chartData struct {
 	hosts        map[int]*hostSlot
 	containers   map[string]*track
 	kills        []killMark
+	held, points int // bytes: of containers, and of their points
 }
 
 // hostSlot is a host in one slot.
@@ -71,10 +80,16 @@ type track struct {
 	killedAtSec float64
 }
 
+// trackSlot is a container in one slot. There are many of them.
 type trackSlot struct {
-	slot        int
-	memory, cpu mean
+	slot              int16
+	memoryN, cpuN     int32
+	memorySum, cpuSum float32
 }
+
+func (s *trackSlot) memory() float64 { return float64(s.memorySum) / float64(max(1, s.memoryN)) }
+
+func (s *trackSlot) cpu() float64 { return float64(s.cpuSum) / float64(max(1, s.cpuN)) }
 
 type killMark struct {
 	at    int64
@@ -116,57 +131,73 @@ func readChartLine(line []byte) (l chartLine, ok bool) {
 		case "snapshot":
 			l.snapshot = value.Str
 		case "memory_kb":
-			l.memory = value.Num
+			l.memory = amount(value)
 		case "cpu_percent":
-			l.cpu, l.hasCPU = value.Num, value.Type == gjson.Number
+			l.cpu, l.hasCPU = amount(value), value.Type == gjson.Number
 		case "total_memory_kb":
-			l.total = value.Num
+			l.total = amount(value)
 		case "used_memory_kb":
-			l.used = value.Num
+			l.used = amount(value)
 		case "free_memory_kb":
-			l.free = value.Num
+			l.free = amount(value)
 		}
 		return true
 	})
 	return l, ok
 }
 
-// readChart reads what the charts of host show of a span.
-func readChart(s *store.Store, host string, since, until int64) (*chartData, error) {
-	d := &chartData{host: host, since: since, until: until, hosts: make(map[int]*hostSlot), containers: make(map[string]*track)}
-	f := &store.Filter{Since: since, Until: until, Equal: []store.Member{{Name: "host", Value: host}}}
-	err := s.Query(f, store.LineFunc(func(line []byte) error {
-		if l, ok := readChartLine(line); ok {
-			d.add(&l)
-		}
-		return nil
-	}))
-	for _, h := range d.hosts {
-		h.endSnapshot()
-	}
-	return d, err
+// amount is a number that can be drawn, and summed up many times over.
+func amount(value gjson.Result) float64 { return min(max(value.Num, 0), 1e15) }
+
+// newChartData is for the charts of host from since until until, of which
+// neither is before 1970.
+func newChartData(host string, since, until int64) *chartData {
+	return &chartData{host: host, since: since, until: until, hosts: make(map[int]*hostSlot), containers: make(map[string]*track)}
 }
 
-func (d *chartData) add(l *chartLine) {
+// add takes in a line of the host and the span.
+func (d *chartData) add(line []byte) {
+	l, ok := readChartLine(line)
+	if !ok {
+		return
+	}
 	slot := d.slot(l.at)
 	switch l.kind {
 	case record.TypeHost:
 		h := d.hostSlot(slot)
 		h.endSnapshot()
-		h.snapshot, h.any = strings.Clone(l.snapshot), 1
+		h.snapshot, h.any = record.Clip(l.snapshot, maxChartText), 1
 		h.total.add(l.total)
 		h.used.add(l.used)
 		h.free.add(l.free)
 	case record.TypeContainer:
-		d.hostSlot(slot).addContainer(l)
-		d.track(l).add(slot, l)
+		d.hostSlot(slot).addContainer(&l)
+		d.addContainer(slot, &l)
 	case record.TypeKill:
-		if l.result == record.ResultKilled {
-			d.kills = append(d.kills, killMark{l.at, strings.Clone(l.class)})
-			if t := d.containers[l.id]; t != nil {
-				t.killed, t.killedAtSec = true, float64(l.at)/1e9
-			}
-		}
+		d.addKill(&l)
+	}
+}
+
+// end is called after the last line.
+func (d *chartData) end() {
+	for _, h := range d.hosts {
+		h.endSnapshot()
+	}
+}
+
+func (d *chartData) addKill(l *chartLine) {
+	if l.result != record.ResultKilled {
+		return
+	}
+	class := ""
+	if l.class == record.ClassLow || l.class == record.ClassHigh {
+		class = strings.Clone(l.class)
+	}
+	if len(d.kills) < maxKills {
+		d.kills = append(d.kills, killMark{l.at, class})
+	}
+	if t := d.container(l.id); t != nil {
+		t.killed, t.killedAtSec = true, float64(l.at)/1e9
 	}
 }
 
@@ -180,7 +211,7 @@ func (d *chartData) hostSlot(slot int) *hostSlot {
 }
 
 func (h *hostSlot) addContainer(l *chartLine) {
-	if l.snapshot != h.snapshot {
+	if l.snapshot != h.snapshot && record.Clip(l.snapshot, maxChartText) != h.snapshot {
 		return
 	}
 	h.cpuNow += l.cpu
@@ -202,29 +233,70 @@ func (h *hostSlot) endSnapshot() {
 	h.cpuNow, h.lowNow, h.highNow, h.any = 0, 0, 0, 0
 }
 
-func (d *chartData) track(l *chartLine) *track {
-	t := d.containers[l.id]
+// addContainer adds to a container's track. A new one for which there is no
+// room counts in the sums alone.
+func (d *chartData) addContainer(slot int, l *chartLine) {
+	t := d.container(l.id)
 	if t == nil {
-		t = &track{id: strings.Clone(l.id)}
-		if len(d.containers) < maxTracked {
-			d.containers[t.id] = t
+		id := record.Clip(l.id, maxChartText)
+		t = &track{id: id, name: record.Clip(l.name, maxChartText)}
+		// Beside its texts it is a place in a map and a struct.
+		if d.held += 256 + len(t.id) + maxChartText; d.held > maxChartBytes/2 {
+			return
 		}
+		d.containers[id] = t
 	}
 	if t.name == "" {
-		t.name = strings.Clone(l.name)
+		t.name = record.Clip(l.name, maxChartText)
 	}
-	return t
+	before := cap(t.slots)
+	t.add(slot, l)
+	if d.points += (cap(t.slots) - before) * int(unsafe.Sizeof(trackSlot{})); d.points > maxChartBytes/2 {
+		d.forgetPoints()
+	}
 }
 
+// container is the track of a container, or nil.
+func (d *chartData) container(id string) *track {
+	if t := d.containers[id]; t != nil || len(id) <= maxChartText/6 {
+		return t
+	}
+	return d.containers[record.Clip(id, maxChartText)]
+}
+
+// forgetPoints frees the points of all containers but the most prominent ones.
+// One that becomes prominent later is drawn from then on.
+func (d *chartData) forgetPoints() {
+	stay := make(map[*track]bool)
+	for _, by := range []func(*track) float64{byMemory, byPeakCPU, byCPU} {
+		for _, t := range d.top(prominent, by) {
+			stay[t] = true
+		}
+	}
+	d.points = 0
+	for _, t := range d.containers {
+		if !stay[t] {
+			t.slots = nil
+		}
+		d.points += cap(t.slots) * int(unsafe.Sizeof(trackSlot{}))
+	}
+}
+
+func byMemory(t *track) float64  { return t.peakMemory }
+func byPeakCPU(t *track) float64 { return t.peakCPU }
+func byCPU(t *track) float64     { return t.cpuSum }
+
 func (t *track) add(slot int, l *chartLine) {
-	if n := len(t.slots); n == 0 || t.slots[n-1].slot != slot {
-		t.slots = append(t.slots, trackSlot{slot: slot})
+	if n := len(t.slots); n == 0 || int(t.slots[n-1].slot) != slot {
+		t.slots = append(t.slots, trackSlot{slot: int16(slot)})
 	}
 	s := &t.slots[len(t.slots)-1]
-	s.memory.add(l.memory)
+	s.memorySum += float32(l.memory)
+	s.memoryN++
 	t.peakMemory = max(t.peakMemory, l.memory)
 	if l.hasCPU {
-		s.cpu.add(l.cpu)
+		s.cpuSum += float32(l.cpu)
+		s.cpuN++
 		t.peakCPU = max(t.peakCPU, l.cpu)
 		t.cpuSum += l.cpu
 	}
@@ -233,19 +305,24 @@ func (t *track) add(slot int, l *chartLine) {
 // label is a container's name as it can be drawn: no control characters, and
 // not too long.
 func (t *track) label() string {
-	name := strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return -1
-		}
-		return r
-	}, t.name)
+	name := printable(t.name)
 	if name == "" {
-		name = t.id[:min(12, len(t.id))]
+		name = printable(t.id)
+		name = string([]rune(name)[:min(12, utf8.RuneCountInString(name))])
 	}
 	if runes := []rune(name); len(runes) > 32 {
 		name = string(runes[:31]) + "…"
 	}
 	return name
+}
+
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return -1
+		}
+		return r
+	}, text)
 }
 
 // top are the n containers of which by is greatest, and above 0.

@@ -8,9 +8,11 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"winnow/tools/internal/record"
+	"winnow/tools/logd/store"
 
 	"github.com/valyala/fasthttp"
 	"gonum.org/v1/plot/plotter"
@@ -54,32 +56,32 @@ func (s *server) chart(ctx *fasthttp.RequestCtx, file string) {
 		fail(ctx, fasthttp.StatusBadRequest, "%v", err)
 		return
 	}
-	// One is drawn at a time: what it takes of memory and of the processors is
-	// then the same for one page and for a hundred.
-	s.drawing.Lock()
-	defer s.drawing.Unlock()
-	data, err := s.chartData(q)
-	if err != nil {
-		s.warn("GET /charts/%s: %v", file, err)
-		fail(ctx, fasthttp.StatusInternalServerError, "%v", err)
-		return
-	}
-	c := charts[at].draw(data, q.theme)
-	var b bytes.Buffer
 	contentType := "image/svg+xml"
 	if ext == ".png" {
 		contentType = "image/png"
-		err = c.writePNG(&b)
-	} else {
-		err = c.writeSVG(&b)
 	}
+	err = s.work(ctx, &s.share.jobs, contentType, func(j *job) ([]byte, error) {
+		data, err := s.chartData(j, q)
+		if err != nil {
+			return nil, err
+		}
+		// A picture takes more memory than its data, and little time.
+		s.drawing.Lock()
+		defer s.drawing.Unlock()
+		c := charts[at].draw(data, q.theme)
+		var b bytes.Buffer
+		if ext == ".png" {
+			err = c.writePNG(&b)
+		} else {
+			err = c.writeSVG(&b)
+		}
+		return b.Bytes(), err
+	})
 	if err != nil {
-		fail(ctx, fasthttp.StatusInternalServerError, "%v", err)
+		s.failWork(ctx, err)
 		return
 	}
 	ctx.Response.Header.Set(fasthttp.HeaderContentSecurityPolicy, "default-src 'none'; style-src 'unsafe-inline'; sandbox")
-	ctx.SetContentType(contentType)
-	ctx.SetBody(b.Bytes())
 }
 
 func chartNames() string {
@@ -122,10 +124,11 @@ func (s *server) parseChart(args *fasthttp.Args) (q chartQuery, err error) {
 		}
 	}
 	if q.host == "" {
-		if _, host, _ := s.live.view(""); host != nil {
-			q.host = host.name
+		if names := s.live.names(); len(names) > 0 {
+			q.host = names[0]
 		}
 	}
+	q.since, q.until = max(q.since, 0), max(q.until, 0) // so that their distance fits
 	if q.until < q.since {
 		return q, fmt.Errorf("since is after until")
 	}
@@ -136,26 +139,77 @@ func (s *server) parseChart(args *fasthttp.Args) (q chartQuery, err error) {
 // chartMemory is for how long what was read serves the other charts of a page.
 const chartMemory = 5 * time.Second
 
-type chartCache struct {
+// chartReading is what is read for charts: those of a page share it.
+type chartReading struct {
 	query chartQuery
-	data  *chartData
-	at    time.Time
+	done  chan struct{} // closed
+	data  *chartData    // set then, unless it failed, and not changed any more
 }
 
-// chartData reads what a chart needs, or takes what was just read for another
-// one. s.drawing is held.
-func (s *server) chartData(q chartQuery) (*chartData, error) {
-	c := &s.charted
+// chartCache is the newest reading.
+type chartCache struct {
+	mu  sync.Mutex
+	own *chartReading
+}
+
+// get is the newest reading if it is one for q, or a new one.
+func (c *chartCache) get(q chartQuery) (r *chartReading, begun bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	near := func(a, b int64) bool { return math.Abs(float64(a-b)) < float64(chartMemory) }
-	if c.data != nil && c.query.host == q.host && near(c.query.since, q.since) && near(c.query.until, q.until) && s.now().Sub(c.at) < chartMemory {
-		return c.data, nil
+	if r := c.own; r != nil && r.query.host == q.host && near(r.query.since, q.since) && near(r.query.until, q.until) {
+		return r, true
 	}
-	*c = chartCache{} // not both at once
-	data, err := readChart(s.store, q.host, q.since, q.until)
-	if err == nil {
-		*c = chartCache{q, data, s.now()}
+	c.own = &chartReading{query: q, done: make(chan struct{})}
+	return c.own, false
+}
+
+// forget is called for a reading that failed or has served its time.
+func (c *chartCache) forget(r *chartReading) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.own == r {
+		c.own = nil
 	}
-	return data, err
+}
+
+// chartData reads what a chart needs, or waits for what is read for another
+// one.
+func (s *server) chartData(j *job, q chartQuery) (*chartData, error) {
+	for {
+		r, begun := s.charted.get(q)
+		if !begun {
+			return s.readChart(j, r)
+		}
+		j.turn.end()
+		select {
+		case <-r.done:
+		case <-j.ctx.Done():
+		}
+		if err := j.next(); err != nil || r.data != nil {
+			return r.data, err
+		}
+	}
+}
+
+func (s *server) readChart(j *job, r *chartReading) (*chartData, error) {
+	defer func() {
+		if r.data == nil {
+			s.charted.forget(r)
+		} else {
+			time.AfterFunc(chartMemory, func() { s.charted.forget(r) })
+		}
+		close(r.done)
+	}()
+	q := r.query
+	d := newChartData(q.host, q.since, q.until)
+	f := &store.Filter{Since: q.since, Until: q.until, Equal: []store.Member{{Name: "host", Value: q.host}}}
+	if err := j.query(s.store, f, func(line []byte) error { d.add(line); return nil }); err != nil {
+		return nil, err
+	}
+	d.end()
+	r.data = d
+	return d, nil
 }
 
 func drawMemory(d *chartData, t theme) *chart {
@@ -206,12 +260,12 @@ func drawCPU(d *chartData, t theme) *chart {
 		at[slot], xs[i], all[i] = i, d.seconds(slot), d.hosts[slot].cpu.value()
 		c.Y.Max = max(c.Y.Max, all[i])
 	}
-	for i, track := range d.top(maxBands, func(t *track) float64 { return t.cpuSum }) {
+	for i, track := range d.top(maxBands, byCPU) {
 		upper := slices.Clone(base)
 		for _, s := range track.slots {
 			// Its share of the slot's snapshots, as the sum is one of them.
-			share := float64(s.cpu.n) / float64(max(1, d.hosts[s.slot].cpu.n))
-			upper[at[s.slot]] += s.cpu.value() * min(1, share)
+			share := float64(s.cpuN) / float64(max(1, d.hosts[int(s.slot)].cpu.n))
+			upper[at[int(s.slot)]] += s.cpu() * min(1, share)
 		}
 		c.band(track.label(), xs, base, upper, t.hues[i%len(t.hues)])
 		base = upper
@@ -297,20 +351,20 @@ func (c *chart) bar(name string, left, right, bottom, top float64, hue color.RGB
 }
 
 func drawTopMemory(d *chartData, t theme) *chart {
-	top := d.top(5, func(t *track) float64 { return t.peakMemory })
+	top := d.top(5, byMemory)
 	biggest := 0.0
 	for _, track := range top {
 		biggest = max(biggest, track.peakMemory)
 	}
 	scale, unit := memoryUnit(biggest)
 	c := newChart(d, t, "Top 5 containers by peak memory", unit)
-	c.tracks(top, func(s *trackSlot) (float64, bool) { return s.memory.value() * scale, true })
+	c.tracks(top, func(s *trackSlot) (float64, bool) { return s.memory() * scale, true })
 	return c
 }
 
 func drawTopCPU(d *chartData, t theme) *chart {
 	c := newChart(d, t, "Top 5 containers by peak CPU", cpuUnit)
-	c.tracks(d.top(5, func(t *track) float64 { return t.peakCPU }), func(s *trackSlot) (float64, bool) { return s.cpu.value(), s.cpu.n > 0 })
+	c.tracks(d.top(5, byPeakCPU), func(s *trackSlot) (float64, bool) { return s.cpu(), s.cpuN > 0 })
 	return c
 }
 
@@ -321,7 +375,7 @@ func (c *chart) tracks(top []*track, value func(*trackSlot) (float64, bool)) {
 		var points plotter.XYs
 		for j := range track.slots {
 			if v, known := value(&track.slots[j]); known {
-				points = append(points, plotter.XY{X: c.data.seconds(track.slots[j].slot), Y: v})
+				points = append(points, plotter.XY{X: c.data.seconds(int(track.slots[j].slot)), Y: v})
 				c.Y.Max = max(c.Y.Max, v)
 			}
 		}

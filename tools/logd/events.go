@@ -2,10 +2,13 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
 	"time"
+
+	"winnow/tools/internal/record"
 
 	"github.com/valyala/fasthttp"
 )
@@ -18,12 +21,21 @@ const tick = 5 * time.Second
 // reads no more ends, though ticks fit into buffers for days.
 const pageTime = 15 * time.Minute
 
-// pageState is what a page shows.
+// stateEvery is how often a page is sent its state, at most.
+const stateEvery = time.Second
+
+// pagePart is how many containers are written at once: all that a page that
+// reads slowly holds of them.
+const pagePart = 16
+
+// pageState is what a page shows, but for the containers.
 type pageState struct {
-	Now   time.Time `json:"now"` // logd's clock, by which the page tells how old things are
-	Hosts []string  `json:"hosts"`
-	Shown string    `json:"shown"` // the host that the rest is of
-	*liveHost
+	Now   time.Time    `json:"now"` // logd's clock, by which the page tells how old things are
+	Hosts []string     `json:"hosts"`
+	Shown string       `json:"shown"` // the host that the rest is of
+	Host  *record.Host `json:"host"`
+	At    time.Time    `json:"at"` // of the snapshot, by logd's clock
+	Kills []liveKill   `json:"kills"`
 }
 
 // events sends the page its state, and anew when it changes, as server-sent
@@ -34,6 +46,7 @@ func (s *server) events(ctx *fasthttp.RequestCtx) {
 		o := out{w}
 		end := time.Now().Add(s.pageTime)
 		for time.Now().Before(end) {
+			sent := time.Now()
 			changed, err := s.sendState(o, host)
 			if err != nil {
 				return err
@@ -41,26 +54,67 @@ func (s *server) events(ctx *fasthttp.RequestCtx) {
 			if going, err := s.awaitChange(o, changed, end); err != nil || !going {
 				return err
 			}
+			time.Sleep(stateEvery - time.Since(sent))
 		}
 		_, err := io.WriteString(o, "event: again\ndata:\n\n")
 		return err
 	})
 }
 
+// sendState writes the state of the host called name, or of the first one.
+// missing says how many containers of the snapshot are not among those sent:
+// there was no room for them, or they have not come yet.
 func (s *server) sendState(o out, name string) (<-chan struct{}, error) {
-	names, host, changed := s.live.view(name)
-	state := pageState{Now: s.now().UTC(), Hosts: names, Shown: name, liveHost: host}
-	if host != nil {
-		state.Shown = host.name
+	state := pageState{Now: s.now().UTC(), Hosts: s.live.names(), Shown: name, Kills: []liveKill{}}
+	if name == "" && len(state.Hosts) > 0 {
+		state.Shown = state.Hosts[0]
+	}
+	host, changed := s.live.view(state.Shown)
+	if host == nil {
+		host = new(liveHost)
+	} else {
+		state.Kills, state.At = host.kills, host.at
+	}
+	if !host.at.IsZero() {
+		state.Host = &host.record
 	}
 	text, err := json.Marshal(state)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := fmt.Fprintf(o, "event: state\ndata: %s\n\n", text); err != nil {
+	if _, err := fmt.Fprintf(o, "event: state\ndata: %s,\"containers\":[", bytes.TrimSuffix(text, []byte{'}'})); err != nil {
+		return nil, err
+	}
+	sent := 0
+	for {
+		part, n, err := s.pagePart(host, sent)
+		if err != nil {
+			return nil, err
+		}
+		if n == 0 {
+			break
+		}
+		if sent += n; sent > n {
+			part = append([]byte{','}, part...)
+		}
+		if _, err := o.Write(part); err != nil {
+			return nil, err
+		}
+	}
+	if _, err := fmt.Fprintf(o, "],\"missing\":%d}\n\n", max(0, host.record.Containers-sent)); err != nil {
 		return nil, err
 	}
 	return changed, o.flush()
+}
+
+// pagePart is the next of a host's containers as JSON, and how many they are.
+func (s *server) pagePart(h *liveHost, from int) ([]byte, int, error) {
+	t := turn{of: s.share.processors}
+	t.begin()
+	defer t.end()
+	part := s.live.part(h.name, h.snapshot, from)
+	text, err := json.Marshal(part)
+	return bytes.Trim(text, "[]"), len(part), err
 }
 
 // awaitChange is false when logd stops.

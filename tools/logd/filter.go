@@ -80,19 +80,33 @@ func (f *filter) set(name, value string, now time.Time) (err error) {
 	return nil
 }
 
-// parseWhen reads a time as RFC 3339, as a day, or as how long ago it was.
+// parseWhen reads a time as RFC 3339, as a day, or as how long ago it was. No
+// line is of a year before 1970 or after 2261: such a time is no bound.
 func parseWhen(text string, now time.Time) (int64, error) {
-	if at, ok := store.ParseTime(text); ok {
-		return at, nil
+	at, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		at, err = time.Parse(time.DateOnly, text)
 	}
-	if at, ok := store.ParseTime(text + "T00:00:00Z"); ok {
-		return at, nil
+	if err == nil {
+		return nanoseconds(at), nil
 	}
 	ago, err := parseAge(text)
 	if err != nil {
 		return 0, fmt.Errorf("not a time such as 15m, 2d, 2026-11-21 or 2026-11-21T22:55:49Z: %q", text)
 	}
 	return now.Add(-ago).UnixNano(), nil
+}
+
+// nanoseconds are those since 1970, or where none are kept, the bound of what a
+// filter can ask for.
+func nanoseconds(at time.Time) int64 {
+	switch {
+	case at.Year() < 1970:
+		return math.MinInt64
+	case at.Year() > 2261:
+		return math.MaxInt64
+	}
+	return at.UnixNano()
 }
 
 // parseAge reads a duration, as time.ParseDuration does, or a number of days.

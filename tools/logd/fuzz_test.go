@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"math"
 	"math/big"
 	"reflect"
@@ -9,7 +10,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
+	"winnow/tools/internal/record"
 	"winnow/tools/logd/store"
 
 	"github.com/valyala/fasthttp"
@@ -20,7 +23,7 @@ import (
 func FuzzFilter(f *testing.F) {
 	for _, text := range []string{"since=15m&until=2026-11-21&limit=3", "since=-9223372036854775808ns", "since=99999999999999999999d", "order=desc&follow=1", "%zz=1&a&=b&&", "since=1e9h",
 		"since=9999-12-31&until=0001-01-01", "since=-213503d", "type=a&type=b", "id=a%20b+c&name=%&verdict&class=", "since=2026-11-21T10:00:00.5%2B02:00", "limit=+7&follow=0&order=asc",
-		"since=36500d&until=36501d", "follow=1&until=1s", "limit=9223372036854775808", "since=+2d", "since=1h2m3s"} {
+		"since=36500d&until=36501d", "follow=1&until=1s", "follow=1&until=9999-12-31", "since=1969-12-31T23:59:59-14:00&until=2261-12-31T23:59:59-14:00", "limit=9223372036854775808", "since=+2d", "since=1h2m3s"} {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
@@ -30,6 +33,46 @@ func FuzzFilter(f *testing.F) {
 		want, ok := readFilter(text)
 		if ok != (err == nil) || ok && !reflect.DeepEqual(*got, want) {
 			t.Fatalf("%q gives %+v, %v; want %+v, %v", text, got, err, want, ok)
+		}
+	})
+}
+
+// FuzzChart draws every chart, whatever is asked for and whatever the lines say.
+func FuzzChart(f *testing.F) {
+	lines := twoSnapshots()
+	for _, query := range []string{"", "since=2h&until=1h", "since=0001-01-01&until=9999-12-31", "since=9999-12-31&until=9999-12-31", "until=1970-01-01&host=vm", "until=1960-01-01",
+		"since=292y&until=0s", "since=2540400h", "since=1970-01-01&until=2261-12-31T23:59:59.999999999Z&theme=dark", "since=36500d&until=36500d", "since=0s", "host=%ff%00"} {
+		f.Add(query, lines)
+	}
+	f.Add("host=", `{"type":"container","time":"2026-11-21T11:59:40Z","host":"","id":"é\ud800","cpu_percent":-1e999,"memory_kb":1e308}`+"\n"+
+		`{"type":"host","time":"2026-11-21T11:59:40Z","host":"","total_memory_kb":1e999,"free_memory_kb":-0.0,"used_memory_kb":1e-320}`)
+	f.Fuzz(func(t *testing.T, query, lines string) {
+		s := newServer(func() time.Time { return noon }, t.Logf)
+		var args fasthttp.Args
+		args.Parse(query)
+		q, err := s.parseChart(&args)
+		if err != nil {
+			return
+		}
+		if q.since >= q.until || q.until-q.since < int64(minSpan) {
+			t.Fatalf("%q is from %d until %d", query, q.since, q.until)
+		}
+		d := newChartData(q.host, q.since, q.until)
+		asked := &store.Filter{Since: q.since, Until: q.until, Equal: []store.Member{{Name: "host", Value: q.host}}}
+		for line := range bytes.Lines([]byte(lines)) {
+			if new(record.Line).Parse(bytes.TrimSpace(line)) == nil && asked.Matches(line) {
+				d.add(line)
+			}
+		}
+		d.end()
+		for _, c := range charts {
+			var b bytes.Buffer
+			if err := c.draw(d, q.theme).writeSVG(&b); err != nil {
+				t.Fatalf("%s of %q: %v", c.name, query, err)
+			}
+			if bytes.Contains(b.Bytes(), []byte("Inf")) || bytes.Contains(b.Bytes(), []byte("NaN")) || !utf8.Valid(b.Bytes()) {
+				t.Fatalf("%s of %q has what cannot be drawn", c.name, query)
+			}
 		}
 	})
 }
@@ -85,7 +128,13 @@ func readWhen(text string) (int64, bool) {
 	if err != nil {
 		at, err = time.Parse("2006-01-02", text)
 	}
-	if err == nil && at.Year() >= 1970 && at.Year() <= 2261 {
+	if err == nil { // lines are of 1970 to 2261
+		switch {
+		case at.Year() < 1970:
+			return math.MinInt64, true
+		case at.Year() > 2261:
+			return math.MaxInt64, true
+		}
 		return at.UnixNano(), true
 	}
 	if days, isDays := strings.CutSuffix(text, "d"); isDays {

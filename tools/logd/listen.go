@@ -79,15 +79,20 @@ func (c conn) Write(p []byte) (int, error) {
 // reset has c closed in such a way that its client does not take what came for
 // the whole.
 func reset(c net.Conn) {
+	if tcp, ok := bare(c).(*net.TCPConn); ok {
+		tcp.SetLinger(0)
+	}
+}
+
+// bare is c without TLS and without conn.
+func bare(c net.Conn) net.Conn {
 	if over, ok := c.(*tls.Conn); ok {
 		c = over.NetConn()
 	}
 	if of, ok := c.(conn); ok {
 		c = of.Conn
 	}
-	if tcp, ok := c.(*net.TCPConn); ok {
-		tcp.SetLinger(0)
-	}
+	return c
 }
 
 // listen opens addr, with TLS where there is a certificate.

@@ -1,11 +1,8 @@
 package main
 
 import (
-	"bytes"
-	"encoding/json"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -17,35 +14,42 @@ import (
 
 const (
 	liveEvery = 250 * time.Millisecond // at most, the newest lines are looked at
+	// liveRest is how many times as long as a look took the next one waits: a
+	// flood of lines costs a tenth of a processor here.
+	liveRest = 9
 	// liveSpan is how much of the log's end is looked at at once. When more
 	// came, what came first is passed over: only the latest is shown.
-	liveSpan = 1 << 20
-	// liveBytes bounds the lines that are held for all hosts together.
-	liveBytes = 16 << 20
+	liveSpan = 16 << 20
+	// liveBytes bounds what is held of all hosts together.
+	liveBytes = 8 << 20
 	maxHosts  = 256 // that are shown; the one not heard of for longest goes
 	maxShown  = 10  // kills of a host
+	// maxAhead is how far a host's clock may be ahead of logd's.
+	maxAhead = time.Minute
 )
 
 // live is what the newest lines say: of each host its last snapshot and its
 // last kills.
 type live struct {
+	now     func() time.Time
 	mu      sync.RWMutex
 	hosts   map[string]*liveHost
 	changed chan struct{} // closed and replaced
-	held    int           // bytes of container lines
+	held    int           // bytes, about
 }
 
-// liveHost is a host's part. It is what the page is sent.
+// liveHost is a host's part.
 type liveHost struct {
-	Host       json.RawMessage `json:"host"` // its line
-	Containers []liveContainer `json:"containers"`
-	Kills      []liveKill      `json:"kills"` // the newest first
+	name     string
+	snapshot string      // "" before the first one
+	record   record.Host // its line
+	at       time.Time   // of the snapshot; of its arrival, where its time is ahead of logd's clock
+	ahead    bool        // its time says nothing then
 
-	name, snapshot string
-	at             time.Time // of the snapshot
-	record         record.Host
-	lines          [][]byte // of its containers; read when someone looks
-	held           int      // bytes of lines
+	containers []liveContainer // appended to, and replaced as a whole, but never changed
+	ids        map[string]bool // of them
+	held       int             // bytes of them
+	kills      []liveKill      // the newest first
 }
 
 // liveContainer is what is shown of a container line.
@@ -53,15 +57,20 @@ type liveContainer struct {
 	ID            string   `json:"id"`
 	Name          string   `json:"name"`
 	Image         string   `json:"image"`
-	MemoryKB      float64  `json:"memory_kb"`
+	MemoryKB      uint64   `json:"memory_kb"`
 	MemoryPercent float64  `json:"memory_percent"`
 	CPUPercent    *float64 `json:"cpu_percent"`
-	CPUNS         float64  `json:"cpu_ns"`
-	Processes     int64    `json:"processes"`
+	CPUNS         uint64   `json:"cpu_ns"`
+	Processes     int      `json:"processes"`
 	Class         string   `json:"class"`
 	Verdict       string   `json:"verdict"`
 	Reason        string   `json:"reason"`
-	Rank          int64    `json:"rank"`
+	Rank          int      `json:"rank"`
+}
+
+// size is what a container takes, its place in ids included.
+func (c *liveContainer) size() int {
+	return 256 + len(c.ID) + len(c.Name) + len(c.Image) + len(c.Class) + len(c.Verdict) + len(c.Reason)
 }
 
 // liveKill is what is shown of a kill line.
@@ -76,19 +85,43 @@ type liveKill struct {
 	Error  string `json:"error"`
 }
 
-func newLive() *live {
-	return &live{hosts: make(map[string]*liveHost), changed: make(chan struct{})}
+func (k *liveKill) size() int {
+	return 128 + len(k.Time) + len(k.ID) + len(k.Name) + len(k.Image) + len(k.Class) + len(k.Reason) + len(k.Result) + len(k.Error)
+}
+
+func (h *liveHost) size() int {
+	n := 1024 + 3*len(h.name) + len(h.snapshot) + h.held
+	for i := range h.kills {
+		n += h.kills[i].size()
+	}
+	return n
+}
+
+func newLive(now func() time.Time) *live {
+	return &live{now: now, hosts: make(map[string]*liveHost), changed: make(chan struct{})}
 }
 
 // run looks at new lines until stop is closed.
-func (l *live) run(s *store.Store, stop <-chan struct{}, warn func(string, ...any)) {
+func (l *live) run(s *store.Store, shared *share, stop <-chan struct{}, warn func(string, ...any)) {
 	var at store.Position
 	all := store.AnyTime(store.Filter{})
+	t := turn{of: shared.processors}
+	each := store.LineFunc(func(line []byte) error {
+		if t.over() {
+			t.end()
+			t.begin()
+		}
+		return l.take(line)
+	})
 	for {
 		views, end, grown := s.Views(&all, at)
-		if err := s.QueryViews(store.Last(views, liveSpan), &all, store.NewLimited(store.LineFunc(l.take), 0)); err != nil {
+		t.begin()
+		begun := time.Now()
+		if err := s.QueryViews(store.Last(views, liveSpan), &all, store.NewLimited(each, 0)); err != nil {
 			warn("the newest lines: %v", err)
 		}
+		t.end()
+		rest := max(liveEvery, liveRest*time.Since(begun))
 		if at != end {
 			l.tell()
 		}
@@ -101,7 +134,7 @@ func (l *live) run(s *store.Store, stop <-chan struct{}, warn func(string, ...an
 		select {
 		case <-stop:
 			return
-		case <-time.After(liveEvery):
+		case <-time.After(rest):
 		}
 	}
 }
@@ -114,72 +147,92 @@ func (l *live) take(line []byte) error {
 }
 
 func (l *live) add(line []byte) {
-	got := gjson.GetManyBytes(line, "type", "host", "snapshot", "time")
-	name := got[1].Str
+	got := gjson.GetManyBytes(line, "type", "host", "snapshot")
+	name, snapshot := record.Clip(got[1].Str, maxText), record.Clip(got[2].Str, maxText)
 	switch got[0].Str {
 	case record.TypeHost:
-		l.addHost(name, got[2].Str, line)
+		l.addHost(name, snapshot, line)
 	case record.TypeContainer:
-		h := l.hosts[name]
-		if h == nil || h.snapshot != got[2].Str || len(h.lines) >= h.record.Containers || l.held+len(line) > liveBytes {
-			return
+		if h := l.hosts[name]; h != nil && h.snapshot == snapshot {
+			l.addContainer(h, line)
 		}
-		h.lines = append(h.lines, bytes.Clone(line))
-		h.held += len(line)
-		l.held += len(line)
 	case record.TypeKill:
-		h := l.host(name)
-		var k liveKill
-		if json.Unmarshal(line, &k) == nil {
-			h.Kills = slices.Insert(h.Kills, 0, k)
-			h.Kills = h.Kills[:min(len(h.Kills), maxShown)]
-		}
+		l.addKill(l.host(name), line)
 	}
 }
 
 // addHost begins a snapshot, unless a later one was seen: what waited in a
-// spool arrives late.
+// spool arrives late. A time ahead of logd's clock makes none later.
 func (l *live) addHost(name, snapshot string, line []byte) {
-	var r record.Host
-	if json.Unmarshal(line, &r) != nil {
-		return
-	}
 	h := l.host(name)
-	if r.Time.Before(h.at) {
+	var r record.Host
+	record.Read(line, &r, maxText)
+	if !h.ahead && r.Time.Before(h.at) {
 		return
 	}
-	h.Host, h.snapshot, h.at, h.record = bytes.Clone(bytes.TrimSpace(line)), snapshot, r.Time, r
-	l.held -= h.held
-	h.lines, h.held = nil, 0
+	l.held -= h.size()
+	now := l.now()
+	h.at, h.ahead = r.Time, r.Time.After(now.Add(maxAhead))
+	if r.Time.After(now) {
+		h.at = now
+	}
+	h.snapshot, h.record = snapshot, r
+	h.containers, h.ids, h.held = nil, make(map[string]bool), 0
+	l.held += h.size()
+	l.fit(h)
 }
 
+// addContainer adds to the snapshot, if there is room.
+func (l *live) addContainer(h *liveHost, line []byte) {
+	if len(h.containers) >= h.record.Containers {
+		return
+	}
+	var c liveContainer
+	record.Read(line, &c, maxText)
+	if h.ids[c.ID] || l.held+c.size() > liveBytes {
+		return
+	}
+	h.ids[c.ID] = true
+	h.containers = append(h.containers, c)
+	h.held += c.size()
+	l.held += c.size()
+}
+
+func (l *live) addKill(h *liveHost, line []byte) {
+	var k liveKill
+	record.Read(line, &k, maxText)
+	l.held -= h.size()
+	h.kills = slices.Insert(h.kills, 0, k)
+	h.kills = h.kills[:min(len(h.kills), maxShown)]
+	l.held += h.size()
+	l.fit(h)
+}
+
+// host is the one of a name, which may be new.
 func (l *live) host(name string) *liveHost {
-	if h := l.hosts[name]; h != nil {
-		return h
+	h := l.hosts[name]
+	if h == nil {
+		h = &liveHost{name: name, kills: []liveKill{}}
+		l.hosts[name] = h
+		l.held += h.size()
+		l.fit(h)
 	}
-	if len(l.hosts) >= maxHosts {
-		oldest := slices.MinFunc(slices.Collect(maps.Values(l.hosts)), func(a, b *liveHost) int { return a.at.Compare(b.at) })
-		l.held -= oldest.held
-		delete(l.hosts, oldest.name)
-	}
-	name = strings.Clone(name)
-	h := &liveHost{name: name, Kills: []liveKill{}}
-	l.hosts[name] = h
 	return h
 }
 
-// copy is h with its containers read.
-func (h *liveHost) copy() liveHost {
-	c := *h
-	c.Kills = slices.Clone(h.Kills)
-	c.Containers = make([]liveContainer, 0, len(h.lines))
-	for _, line := range h.lines {
-		var shown liveContainer
-		if decode(line, &shown) {
-			c.Containers = append(c.Containers, shown)
+// fit makes room for what h was given: the hosts that were not heard of for
+// longest go.
+func (l *live) fit(h *liveHost) {
+	for len(l.hosts) > 1 && (len(l.hosts) > maxHosts || l.held > liveBytes) {
+		var oldest *liveHost
+		for _, other := range l.hosts {
+			if other != h && (oldest == nil || other.at.Before(oldest.at)) {
+				oldest = other
+			}
 		}
+		l.held -= oldest.size()
+		delete(l.hosts, oldest.name)
 	}
-	return c
 }
 
 func (l *live) tell() {
@@ -189,21 +242,24 @@ func (l *live) tell() {
 	l.changed = make(chan struct{})
 }
 
-// view is the state for a page: the names of all hosts, and the one called
-// name; with an empty name the first. The rest of it is not changed after.
-func (l *live) view(name string) (names []string, host *liveHost, changed <-chan struct{}) {
+// names are those of all hosts, in order.
+func (l *live) names() []string {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	names = slices.AppendSeq([]string{}, maps.Keys(l.hosts))
-	slices.Sort(names)
-	if name == "" && len(names) > 0 {
-		name = names[0]
-	}
+	return slices.Sorted(maps.Keys(l.hosts))
+}
+
+// view is the host called name, if there is one, but for its containers, and
+// what is closed when there is more to see.
+func (l *live) view(name string) (host *liveHost, changed <-chan struct{}) {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
 	if h := l.hosts[name]; h != nil {
-		copied := h.copy()
+		copied := *h
+		copied.containers, copied.kills = nil, slices.Clone(h.kills)
 		host = &copied
 	}
-	return names, host, l.changed
+	return host, l.changed
 }
 
 // all are copies of all hosts, by name.
@@ -212,7 +268,19 @@ func (l *live) all() []liveHost {
 	defer l.mu.RUnlock()
 	var all []liveHost
 	for _, name := range slices.Sorted(maps.Keys(l.hosts)) {
-		all = append(all, l.hosts[name].copy())
+		all = append(all, *l.hosts[name])
 	}
 	return all
+}
+
+// part are some containers of a snapshot from one of them on, for as long as
+// it is the newest.
+func (l *live) part(name, snapshot string, from int) []liveContainer {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	h := l.hosts[name]
+	if h == nil || h.snapshot != snapshot || from >= len(h.containers) {
+		return nil
+	}
+	return slices.Clone(h.containers[from:min(from+pagePart, len(h.containers))])
 }

@@ -294,6 +294,9 @@ func TestQueries(t *testing.T) {
 		{"class=high&type=container", "2"}, {"verdict=keep", "1"}, {"name=we", ""}, {"name=", ""},
 		{"since=15m", "3"}, {"since=40m", "23"}, {"since=2026-11-21T11:00:00Z&until=2026-11-21T11:30:00Z", "01"},
 		{"until=2026-11-21T11:00:00Z", ""}, {"since=2026-11-21", "0123"}, {"since=2d&order=desc&limit=1", "3"}, {"since=1h&type=host", "0"},
+		// No line is of such a time: they are no bounds.
+		{"until=9999-12-31", "01234"}, {"since=0001-01-01", "01234"}, {"since=0001-01-01&until=9999-12-31T23:59:59Z&order=desc", "43210"}, {"since=2026-11-21&until=2262-01-01", "0123"},
+		{"until=1969-12-31", ""}, {"since=2262-01-01", ""},
 	}
 	for _, test := range tests {
 		var got strings.Builder
@@ -306,7 +309,7 @@ func TestQueries(t *testing.T) {
 			t.Errorf("%s: got %q, want %q", test.query, got.String(), test.want)
 		}
 	}
-	for _, query := range []string{"sinc=1", "since=soon", "until=-3m", "since=-213503d", "until=9999-12-31", "since=0001-01-01", "limit=0", "limit=x", "order=up", "follow=maybe", "type=a&type=b", "follow=1&order=desc"} {
+	for _, query := range []string{"sinc=1", "since=soon", "until=-3m", "since=-213503d", "until=9999-13-31", "limit=0", "limit=x", "order=up", "follow=maybe", "type=a&type=b", "follow=1&order=desc"} {
 		status, text := l.get(t, "/logs?"+query)
 		var said struct{ Error string }
 		if json.Unmarshal([]byte(text), &said); status != http.StatusBadRequest || said.Error == "" {

@@ -45,7 +45,7 @@ with the lines' own "time". Ids may be cut short.`
 
 // memoryLimit is what the garbage collector keeps to, in bytes, unless
 // GOMEMLIMIT says otherwise. It leaves room in a container of 128 MiB.
-const memoryLimit = 80 << 20
+const memoryLimit = 64 << 20
 
 func main() {
 	if os.Getenv("GOMEMLIMIT") == "" {

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"winnow/tools/internal/record"
 	"winnow/tools/logd/store"
@@ -26,16 +27,8 @@ var (
 		record.ResultDryRun, record.ResultFailed, "other"}
 )
 
-// newKillKey counts what is not known as other, so that no client can make
-// ever more series.
 func newKillKey(class, result string) killKey {
-	if !slices.Contains(killClasses, class) {
-		class = "other"
-	}
-	if !slices.Contains(killResults, result) {
-		result = "other"
-	}
-	return killKey{class, result}
+	return killKey{oneOf(class, killClasses), oneOf(result, killResults)}
 }
 
 type killCounts struct {
@@ -63,8 +56,12 @@ func (k *killCounts) get() map[killKey]int64 {
 // staleAfter is when a host that was not heard of has no figures any more.
 const staleAfter = 5 * time.Minute
 
-// maxSeries bounds the containers in the metrics.
-const maxSeries = 5000
+const (
+	// maxSeries bounds the containers in the metrics, and maxLabels the bytes
+	// of their labels, which each of their metrics has again.
+	maxSeries = 5000
+	maxLabels = 1 << 20
+)
 
 // exposition writes metrics as Prometheus reads them.
 type exposition struct{ bytes.Buffer }
@@ -76,18 +73,27 @@ func (e *exposition) family(name, kind, help string) {
 
 // value writes a sample; labels are names and values in turn.
 func (e *exposition) value(name string, value float64, labels ...string) {
-	e.WriteString(name)
+	e.sample(name, labelled(labels...), value)
+}
+
+func (e *exposition) sample(name, labels string, value float64) {
+	fmt.Fprintf(e, "%s%s %s\n", name, labels, strconv.FormatFloat(value, 'g', -1, 64))
+}
+
+// labelled are names and values in turn as a sample has them.
+func labelled(labels ...string) string {
+	var b strings.Builder
 	for i := 0; i+1 < len(labels); i += 2 {
 		before := ","
 		if i == 0 {
 			before = "{"
 		}
-		fmt.Fprintf(e, "%s%s=\"%s\"", before, labels[i], labelEscapes.Replace(labels[i+1]))
+		b.WriteString(before + labels[i] + `="` + labelEscapes.Replace(labels[i+1]) + `"`)
 	}
-	if len(labels) > 0 {
-		e.WriteByte('}')
+	if b.Len() > 0 {
+		b.WriteByte('}')
 	}
-	fmt.Fprintf(e, " %s\n", strconv.FormatFloat(value, 'g', -1, 64))
+	return b.String()
 }
 
 var labelEscapes = strings.NewReplacer(`\`, `\\`, "\n", `\n`, `"`, `\"`)
@@ -98,20 +104,24 @@ func (e *exposition) single(name, kind, help string, value float64) {
 }
 
 func (s *server) metrics(ctx *fasthttp.RequestCtx) {
-	var e exposition
-	s.writeOwn(&e)
-	s.writeKills(&e)
-	var fresh []liveHost
-	hosts := s.live.all()
-	for _, h := range hosts {
-		if s.now().Sub(h.at) < staleAfter {
-			fresh = append(fresh, h)
+	err := s.work(ctx, &s.share.scrapes, "text/plain; version=0.0.4; charset=utf-8", func(*job) ([]byte, error) {
+		var e exposition
+		s.writeOwn(&e)
+		s.writeKills(&e)
+		var fresh []liveHost
+		hosts := s.live.all()
+		for _, h := range hosts {
+			if s.now().Sub(h.at) < staleAfter {
+				fresh = append(fresh, h)
+			}
 		}
+		writeHosts(&e, hosts, fresh)
+		writeContainers(&e, fresh)
+		return e.Bytes(), nil
+	})
+	if err != nil {
+		s.failWork(ctx, err)
 	}
-	writeHosts(&e, hosts, fresh)
-	writeContainers(&e, fresh)
-	ctx.SetContentType("text/plain; version=0.0.4; charset=utf-8")
-	ctx.SetBody(e.Bytes())
 }
 
 // writeOwn writes what logd says of itself.
@@ -198,44 +208,88 @@ func writeHosts(e *exposition, all, fresh []liveHost) {
 	e.family("winnow_host_containers", "gauge", "Containers running, by class and verdict.")
 	for _, h := range fresh {
 		counts := make(map[[2]string]int)
-		for _, c := range h.Containers {
-			counts[[2]string{c.Class, c.Verdict}]++
+		for i := range h.containers {
+			c := &h.containers[i]
+			counts[[2]string{oneOf(c.Class, hostClasses), oneOf(c.Verdict, hostVerdicts)}]++
 		}
 		for key, n := range counts {
 			e.value("winnow_host_containers", float64(n), "host", h.name, "class", key[0], "verdict", key[1])
 		}
 	}
+	e.family("winnow_host_containers_missing", "gauge", "Containers of the last snapshot that logd holds no figures of.")
+	for _, h := range fresh {
+		e.value("winnow_host_containers_missing", float64(max(0, h.record.Containers-len(h.containers))), "host", h.name)
+	}
+}
+
+// hostClasses and hostVerdicts are counted; "" is not known.
+var (
+	hostClasses  = []string{"", record.ClassLow, record.ClassHigh}
+	hostVerdicts = []string{"", record.VerdictKeep, record.VerdictWarn, record.VerdictKill}
+)
+
+// oneOf is text if it is known, so that no client can make ever more series.
+func oneOf(text string, known []string) string {
+	if slices.Contains(known, text) {
+		return text
+	}
+	return "other"
+}
+
+// series is a container with the labels of its metrics.
+type series struct {
+	*liveContainer
+	labels string
+}
+
+// containerSeries are the containers that there is room for, each once, and how
+// many others there are.
+func containerSeries(hosts []liveHost) (all []series, left int) {
+	size := 0
+	for _, h := range hosts {
+		seen := make(map[string]bool)
+		for i := range h.containers {
+			c := &h.containers[i]
+			id := c.ID
+			if short := string([]rune(id)[:min(12, utf8.RuneCountInString(id))]); !seen[short] {
+				id = short
+			}
+			labels := labelled("host", h.name, "id", id, "name", c.Name, "image", c.Image, "class", oneOf(c.Class, hostClasses))
+			if seen[id] || len(all) == maxSeries || size+len(labels) > maxLabels {
+				left++
+				continue
+			}
+			seen[id] = true
+			size += len(labels)
+			all = append(all, series{c, labels})
+		}
+	}
+	return all, left
 }
 
 func writeContainers(e *exposition, hosts []liveHost) {
+	all, left := containerSeries(hosts)
+	e.single("winnow_logd_containers_left_out", "gauge", "Containers that the metrics have no room for.", float64(left))
 	for _, m := range []struct {
 		name, kind, help string
-		value            func(*liveContainer) (float64, bool)
+		value            func(*liveContainer) float64
 	}{
 		{"winnow_container_memory_bytes", "gauge", "Memory of the container, less inactive file cache.",
-			func(c *liveContainer) (float64, bool) { return c.MemoryKB * 1024, true }},
+			func(c *liveContainer) float64 { return float64(c.MemoryKB) * 1024 }},
 		{"winnow_container_cpu_seconds_total", "counter", "CPU time since the container started.",
-			func(c *liveContainer) (float64, bool) { return c.CPUNS / 1e9, true }},
-		{"winnow_container_cpu_cores", "gauge", "Cores in use over the last interval.",
-			func(c *liveContainer) (float64, bool) {
-				if c.CPUPercent == nil {
-					return 0, false
-				}
-				return *c.CPUPercent / 100, true
-			}},
+			func(c *liveContainer) float64 { return float64(c.CPUNS) / 1e9 }},
 		{"winnow_container_processes", "gauge", "Processes of the container.",
-			func(c *liveContainer) (float64, bool) { return float64(c.Processes), true }},
+			func(c *liveContainer) float64 { return float64(c.Processes) }},
 	} {
 		e.family(m.name, m.kind, m.help)
-		left := maxSeries
-		for _, h := range hosts {
-			for i := range h.Containers {
-				c := &h.Containers[i]
-				if v, known := m.value(c); known && left > 0 {
-					left--
-					e.value(m.name, v, "host", h.name, "id", c.ID[:min(12, len(c.ID))], "name", c.Name, "image", c.Image, "class", c.Class)
-				}
-			}
+		for _, c := range all {
+			e.sample(m.name, c.labels, m.value(c.liveContainer))
+		}
+	}
+	e.family("winnow_container_cpu_cores", "gauge", "Cores in use over the last interval.")
+	for _, c := range all {
+		if c.CPUPercent != nil {
+			e.sample("winnow_container_cpu_cores", c.labels, *c.CPUPercent/100)
 		}
 	}
 }

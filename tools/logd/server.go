@@ -34,7 +34,8 @@ type server struct {
 	pageTime time.Duration
 	stopping chan struct{} // closed when streams are to end
 
-	drawing sync.Mutex // held while a chart is drawn; guards charted
+	share   *share
+	drawing sync.Mutex // held while a chart is drawn
 	charted chartCache
 }
 
@@ -47,7 +48,7 @@ type options struct {
 }
 
 func newServer(now func() time.Time, warn func(string, ...any)) *server {
-	return &server{clock: store.Clock{Wall: now, Boot: store.RealClock().Boot}, now: now, warn: warn, live: newLive(), waiting: newQueue(), streams: newStreams(), uploads: newUploads(),
+	return &server{clock: store.Clock{Wall: now, Boot: store.RealClock().Boot}, now: now, warn: warn, live: newLive(now), share: newShare(), waiting: newQueue(), streams: newStreams(), uploads: newUploads(),
 		pageTime: pageTime, stopping: make(chan struct{})}
 }
 
@@ -64,7 +65,7 @@ const stopTime = 7 * time.Second
 func (s *server) serve(ctx context.Context, l net.Listener) error {
 	http := newHTTP(s)
 	var beside sync.WaitGroup
-	beside.Go(func() { s.live.run(s.store, s.stopping, s.warn) })
+	beside.Go(func() { s.live.run(s.store, s.share, s.stopping, s.warn) })
 	failed := make(chan error, 1)
 	go func() { failed <- http.Serve(l) }()
 	var err error

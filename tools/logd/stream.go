@@ -208,7 +208,7 @@ func (s *server) logs(ctx *fasthttp.RequestCtx) {
 	s.stream(ctx, "application/x-ndjson", f.follow, func(w *bufio.Writer) error {
 		o := out{w}
 		l := store.NewLimited(o, f.Limit)
-		err := s.store.QueryViews(views, &f.Filter, l)
+		err := s.scan(views, &f.Filter, o, l)
 		if err == nil && f.follow {
 			err = s.follow(&f.Filter, o, l, end, grown)
 		}
@@ -241,7 +241,7 @@ func (s *server) follow(f *store.Filter, w out, l *store.Limited, end store.Posi
 		time.Sleep(followEvery)
 		var views []store.View
 		views, end, grown = s.store.Views(f, end)
-		if err := s.store.QueryViews(views, f, l); err != nil {
+		if err := s.scan(views, f, w, l); err != nil {
 			return errors.Join(err, w.flush())
 		}
 	}

@@ -2,8 +2,8 @@ package main
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,6 +17,11 @@ import (
 const (
 	maxSamples    = 500  // of a story
 	maxConsidered = 2000 // containers that a decision was made among
+	maxAttempts   = 100  // to kill it, the last ones
+	maxOthers     = 100  // containers of its name
+	// maxStory bounds the texts of all its samples, and of all those
+	// considered, in bytes.
+	maxStory = 1 << 20
 )
 
 // story is what became of one container, and why.
@@ -39,6 +44,10 @@ type story struct {
 	Kills      []record.Kill `json:"kills"`  // each attempt
 	End        *record.Kill  `json:"end"`    // the one that ended it; null while it runs, or ended otherwise
 	Others     []string      `json:"others"` // ids of other containers of its name
+
+	ConsideredMore int `json:"considered_more,omitempty"` // that were considered, too, and for which there is no room
+
+	held int // bytes of samples
 }
 
 // sample is a container in one snapshot.
@@ -79,43 +88,43 @@ func (s *server) why(ctx *fasthttp.RequestCtx, container string) {
 		fail(ctx, fasthttp.StatusBadRequest, "say which container: /why/NAME or /why/ID")
 		return
 	}
-	st, err := why(s.store, container)
-	switch {
-	case errors.Is(err, errUnknown):
-		fail(ctx, fasthttp.StatusNotFound, "%q: %v", container, err)
-	case errors.Is(err, store.ErrIndexing):
-		fail(ctx, fasthttp.StatusServiceUnavailable, "%v", err)
-	case err != nil:
-		s.warn("GET /why/%s: %v", container, err)
-		fail(ctx, fasthttp.StatusInternalServerError, "%v", err)
-	default:
-		reply(ctx, st)
+	err := s.work(ctx, &s.share.jobs, "application/json", func(j *job) ([]byte, error) {
+		st, err := j.why(s.store, container)
+		if err != nil {
+			return nil, err
+		}
+		return record.Marshal(st)
+	})
+	if errors.Is(err, errUnknown) {
+		fail(ctx, fasthttp.StatusNotFound, "%q: %v", record.Clip(container, maxText), err)
+	} else if err != nil {
+		s.failWork(ctx, err)
 	}
 }
 
 // why tells the story of the container that has this id, or that had this name
 // last, or whose id begins so.
-func why(s *store.Store, container string) (*story, error) {
-	newest, err := newestOf(s, container)
+func (j *job) why(s *store.Store, container string) (*story, error) {
+	newest, err := j.newestOf(s, container)
 	if err != nil {
 		return nil, err
 	}
 	st := &story{ID: newest.ID, Labels: map[string]string{}, Samples: []sample{}, Considered: []choice{}, Kills: []record.Kill{}, Others: []string{}}
 	about := store.AnyTime(store.Filter{Equal: []store.Member{{Name: "id", Value: newest.ID}}})
 	if newest.Created != nil {
-		about.Since = newest.Created.UnixNano()
+		about.Since = nanoseconds(*newest.Created)
 	}
-	if err := s.Query(&about, store.LineFunc(st.add)); err != nil {
+	if err := j.query(s, &about, st.add); err != nil {
 		return nil, err
 	}
-	if err := consider(s, st); err != nil {
+	if err := j.consider(s, st); err != nil {
 		return nil, err
 	}
-	return st, others(s, st)
+	return st, j.others(s, st)
 }
 
 // newestOf is the newest line of a container.
-func newestOf(s *store.Store, container string) (*record.Container, error) {
+func (j *job) newestOf(s *store.Store, container string) (*record.Container, error) {
 	by := []string{"name", "id"}
 	switch {
 	case isWholeID(container):
@@ -126,14 +135,15 @@ func newestOf(s *store.Store, container string) (*record.Container, error) {
 	for _, by := range by {
 		f := store.AnyTime(store.Filter{Equal: []store.Member{{Name: by, Value: container}}, NewestFirst: true})
 		var found *record.Container
-		err := s.Query(&f, store.LineFunc(func(line []byte) error {
+		err := j.query(s, &f, func(line []byte) error {
 			c := new(record.Container)
-			if kind := gjson.GetBytes(line, "type").Str; kind != record.TypeContainer && kind != record.TypeKill || !decode(line, c) || c.ID == "" {
+			record.Read(line, c, maxText)
+			if c.ID == "" || c.Type != record.TypeContainer && c.Type != record.TypeKill {
 				return nil
 			}
 			found = c
 			return store.ErrEnough
-		}))
+		})
 		if err != nil && !errors.Is(err, store.ErrEnough) {
 			return nil, err
 		}
@@ -153,23 +163,16 @@ func isID(text string) bool {
 // hides a container by giving its id to another one as the name.
 func isWholeID(text string) bool { return isID(text) && (len(text) == 12 || len(text) == 64) }
 
-// decode reads as much of a line as has the right types.
-func decode(line []byte, v any) bool {
-	err := json.Unmarshal(line, v)
-	var wrong *json.UnmarshalTypeError
-	return err == nil || errors.As(err, &wrong)
-}
-
 func (st *story) add(line []byte) error {
 	switch gjson.GetBytes(line, "type").Str {
 	case record.TypeContainer:
 		var c record.Container
-		if decode(line, &c) && c.ID == st.ID {
+		if record.Read(line, &c, maxText); c.ID == st.ID {
 			st.addSample(&c)
 		}
 	case record.TypeKill:
 		var k record.Kill
-		if decode(line, &k) && k.ID == st.ID {
+		if record.Read(line, &k, maxText); k.ID == st.ID {
 			st.addKill(&k)
 		}
 	}
@@ -201,10 +204,14 @@ func (st *story) addSample(c *record.Container) {
 	n := len(st.Samples)
 	changed := n == 0 || st.Samples[n-1].Class != c.Class || st.Samples[n-1].Verdict != c.Verdict
 	st.Samples = append(st.Samples, sample{c.Time, c.Snapshot, c.MemoryKB, c.CPUPercent, c.Class, c.Verdict, c.Rank, c.Reason, changed})
-	if len(st.Samples) >= 2*maxSamples {
+	st.held += st.Samples[n].size()
+	if len(st.Samples) >= 2*maxSamples || st.held > maxStory {
 		st.thin()
 	}
 }
+
+// size is what the texts of a sample take.
+func (s *sample) size() int { return len(s.Snapshot) + len(s.Class) + len(s.Verdict) + len(s.Reason) }
 
 // thin leaves out every other sample, the oldest of those that must go first.
 func (st *story) thin() {
@@ -214,20 +221,29 @@ func (st *story) thin() {
 			kept = append(kept, s)
 		}
 	}
-	st.Samples = kept[max(0, len(kept)-2*maxSamples+1):]
+	kept = kept[max(0, len(kept)-2*maxSamples+1):]
+	st.held = 0
+	for i := range kept {
+		st.held += kept[i].size()
+	}
+	for st.held > maxStory {
+		st.held -= kept[0].size()
+		kept = kept[1:]
+	}
+	st.Samples = slices.Clone(kept)
 }
 
 func (st *story) addKill(k *record.Kill) {
 	st.seen(k.Time, k.Host, k.Name, k.Image)
 	st.Kills = append(st.Kills, *k)
-	st.Kills = st.Kills[max(0, len(st.Kills)-maxSamples):]
+	st.Kills = st.Kills[max(0, len(st.Kills)-maxAttempts):]
 	if k.Result == record.ResultKilled {
 		st.End = k
 	}
 }
 
 // consider finds who else was there when it was decided about.
-func consider(s *store.Store, st *story) error {
+func (j *job) consider(s *store.Store, st *story) error {
 	if len(st.Samples) == 0 {
 		return nil
 	}
@@ -237,46 +253,50 @@ func consider(s *store.Store, st *story) error {
 			decision = at
 		}
 	}
-	f := &store.Filter{
-		Equal: []store.Member{{Name: "snapshot", Value: decision.Snapshot}, {Name: "host", Value: st.Host}, {Name: "type", Value: record.TypeContainer}},
-		Since: decision.Time.Add(-time.Minute).UnixNano(), Until: decision.Time.Add(time.Minute).UnixNano(), Limit: maxConsidered,
-	}
-	return ignoreEnough(s, f, func(line []byte) error {
+	f := around(decision.Time, decision.Time, time.Minute)
+	f.Equal = []store.Member{{Name: "snapshot", Value: decision.Snapshot}, {Name: "host", Value: st.Host}, {Name: "type", Value: record.TypeContainer}}
+	held := 0
+	return j.query(s, f, func(line []byte) error {
 		var c record.Container
-		if decode(line, &c) {
-			st.Considered = append(st.Considered, choice{c.ID, c.Name, c.Class, c.Verdict, c.Rank, c.MemoryKB, c.CPUPercent, c.Reason})
+		record.Read(line, &c, maxText)
+		size := len(c.ID) + len(c.Name) + len(c.Class) + len(c.Verdict) + len(c.Reason)
+		if len(st.Considered) == maxConsidered || held+size > maxStory {
+			st.ConsideredMore++
+			return nil
 		}
+		held += size
+		st.Considered = append(st.Considered, choice{c.ID, c.Name, c.Class, c.Verdict, c.Rank, c.MemoryKB, c.CPUPercent, c.Reason})
 		return nil
 	})
 }
 
 // others finds containers that had the same name within a day of it.
-func others(s *store.Store, st *story) error {
+func (j *job) others(s *store.Store, st *story) error {
 	if st.Name == "" {
 		return nil
 	}
-	f := &store.Filter{
-		Equal: []store.Member{{Name: "name", Value: st.Name}, {Name: "host", Value: st.Host}},
-		Since: st.First.AddDate(0, 0, -1).UnixNano(), Until: st.Last.AddDate(0, 0, 1).UnixNano(),
-	}
+	f := around(st.First, st.Last, 24*time.Hour)
+	f.Equal = []store.Member{{Name: "name", Value: st.Name}, {Name: "host", Value: st.Host}}
 	seen := map[string]bool{st.ID: true}
-	return ignoreEnough(s, f, func(line []byte) error {
-		id := strings.Clone(gjson.GetBytes(line, "id").Str)
+	err := j.query(s, f, func(line []byte) error {
+		id := record.Clip(gjson.GetBytes(line, "id").Str, maxText)
 		if id == "" || seen[id] {
 			return nil
 		}
 		seen[id] = true
 		st.Others = append(st.Others, id)
-		if len(st.Others) == 100 {
+		if len(st.Others) == maxOthers {
 			return store.ErrEnough
 		}
 		return nil
 	})
+	if errors.Is(err, store.ErrEnough) {
+		return nil
+	}
+	return err
 }
 
-func ignoreEnough(s *store.Store, f *store.Filter, each store.LineFunc) error {
-	if err := s.Query(f, each); !errors.Is(err, store.ErrEnough) {
-		return err
-	}
-	return nil
+// around asks for a span and what is so close to it.
+func around(first, last time.Time, close time.Duration) *store.Filter {
+	return &store.Filter{Since: nanoseconds(first.Add(-close)), Until: nanoseconds(last.Add(close))}
 }

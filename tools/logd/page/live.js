@@ -54,7 +54,7 @@ function showConnection() {
   if (lostAt) return say("gone", "logd cannot be reached since " + clock(lostAt) + "; trying again");
   if (!state) return;
   if (!state.host) return say("stale", "no snapshot has arrived yet");
-  const age = (Date.now() + offset - Date.parse(state.host.time)) / 1000;
+  const age = (Date.now() + offset - Date.parse(state.at)) / 1000;
   if (age > staleAfter) return say("stale", "stale: the last snapshot is " + ago(age) + " old");
   say("live", "live");
 }
@@ -111,7 +111,7 @@ function showRows() {
   const containers = [...(state.containers || [])].sort(compare);
   const count = (key, value) => containers.filter((c) => c[key] === value).length;
   $("summary").textContent = containers.length + " running: " + count("class", "low") + " low, " + count("class", "high") + " high, " +
-    count("verdict", "kill") + " to be killed" + (state.host ? "; as of " + clock(state.host.time) : "");
+    count("verdict", "kill") + " to be killed" + (state.missing ? "; " + state.missing + " more are not shown" : "") + (state.host ? "; as of " + clock(state.host.time) : "");
   for (const th of document.querySelectorAll("#table th")) {
     th.setAttribute("aria-sort", th.dataset.key !== sort.key ? "none" : sort.down ? "descending" : "ascending");
   }

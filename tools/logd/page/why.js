@@ -43,7 +43,8 @@ function showConsidered(s) {
   if (!s.considered.length) return;
   $("considered").closest("section").hidden = false;
   const condemned = s.considered.find((c) => c.id === s.id)?.verdict === "kill";
-  $("considered-when").textContent = "The " + s.considered.length + " containers of the snapshot in which it was last " + (condemned ? "condemned" : "seen") + ", by class and rank:";
+  $("considered-when").textContent = "The " + s.considered.length + " containers of the snapshot in which it was last " + (condemned ? "condemned" : "seen") +
+    (s.considered_more ? " (" + s.considered_more + " more are not shown)" : "") + ", by class and rank:";
   s.considered.sort((a, b) => (a.class < b.class ? -1 : a.class > b.class ? 1 : a.rank - b.rank));
   for (const c of s.considered) {
     const tr = row();

@@ -46,8 +46,8 @@ func (f *Filter) within(b *block) *Filter {
 	return &g
 }
 
-// all tells whether every line matches.
-func (f *Filter) all() bool { return len(f.Equal) == 0 && !f.timed() && f.Limit == 0 }
+// All tells whether every line matches, and any number of them is asked for.
+func (f *Filter) All() bool { return len(f.Equal) == 0 && !f.timed() && f.Limit == 0 }
 
 // needle is a text that a matching line has, unless it is written with escapes.
 func (f *Filter) needle() []byte {
@@ -81,8 +81,8 @@ func nextCandidate(text, needle []byte) int {
 	return bytes.LastIndexByte(text[:at], '\n') + 1
 }
 
-// matches tells whether a stored line is asked for.
-func (f *Filter) matches(line []byte) bool {
+// Matches tells whether a stored line is asked for.
+func (f *Filter) Matches(line []byte) bool {
 	if isCommit(line) {
 		return false
 	}

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"winnow/tools/internal/record"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -27,6 +29,7 @@ type block struct {
 	To      int64 `json:"to"`      //
 	Min     int64 `json:"min"`     // and Max: of the lines' `time`, in ns since 1970; Min > Max where none has one
 	Max     int64 `json:"max"`     //
+	Longest int64 `json:"longest"` // bytes of its longest line
 	Untimed bool  `json:"untimed"` // some line has no time
 }
 
@@ -36,7 +39,7 @@ func newBlock(at int64) block {
 
 // unknownBlock stands for a span that was not read: any time may be in it.
 func unknownBlock(at, n, from, to int64) block {
-	return block{at, n, from, to, math.MinInt64, math.MaxInt64, true}
+	return block{at, n, from, to, math.MinInt64, math.MaxInt64, record.MaxLine, true}
 }
 
 func (b *block) end() int64    { return b.At + b.Bytes }
@@ -51,6 +54,7 @@ func (b *block) grow(n int64) {
 // extend adds a line of n bytes that is of the time at, if it has one.
 func (b *block) extend(n, at int64, timed bool) {
 	b.grow(n)
+	b.Longest = max(b.Longest, n)
 	if !timed {
 		b.Untimed = true
 		return
@@ -62,6 +66,7 @@ func (b *block) extend(n, at int64, timed bool) {
 func (b *block) join(next *block) {
 	b.grow(next.Bytes)
 	b.Min, b.Max = min(b.Min, next.Min), max(b.Max, next.Max)
+	b.Longest = max(b.Longest, next.Longest)
 	b.Untimed = b.Untimed || next.Untimed
 }
 

@@ -9,15 +9,12 @@ import (
 	"iter"
 	"os"
 	"slices"
-	"sync"
 
 	"github.com/klauspost/compress/zstd"
 )
 
 // chunkSize is how much of a day file is read, and written, at once.
 const chunkSize = 64 << 10
-
-var chunks = sync.Pool{New: func() any { b := make([]byte, chunkSize); return &b }}
 
 // ErrEnough ends a query that has all it asked for. What takes the lines may return it.
 var ErrEnough = errors.New("enough")
@@ -76,6 +73,20 @@ func (v *View) anyWanted(f *Filter) bool {
 		return true
 	}
 	return false
+}
+
+// Held is how many bytes a query of the view holds at once, at most: a block
+// where it is read backward, else a buffer, which is doubled for a long line.
+func (v *View) Held(f *Filter) int64 {
+	most := int64(chunkSize)
+	for b := range v.wanted(f) {
+		if f.NewestFirst {
+			most = max(most, b.Bytes)
+		} else if b.Longest > chunkSize {
+			most = max(most, 2*b.Longest)
+		}
+	}
+	return most
 }
 
 // Views are the days with what of them f may want from a position on, in f's
@@ -224,6 +235,9 @@ func (v *View) query(f *Filter, out *Limited) error {
 	defer file.Close()
 	var torn error
 	for b, skip := range v.wanted(f) {
+		if err := out.before(); err != nil {
+			return err
+		}
 		f := f.within(&b)
 		r, done, err := v.reader(file, &b, skip)
 		if errors.As(err, new(tornError)) {
@@ -272,12 +286,31 @@ func (v *View) reader(file io.ReaderAt, b *block, skip int64) (r io.Reader, done
 
 // Limited writes lines up to a number of them.
 type Limited struct {
+	// Before is called before each block is read, if it is set; its error ends
+	// the query.
+	Before func() error
+
 	w     io.Writer
-	limit int // how many more; 0 for any number
+	limit int    // how many more; 0 for any number
+	buf   []byte // what is read, kept from one block to the next
 }
 
 // NewLimited writes to w, any number where the limit is 0.
-func NewLimited(w io.Writer, limit int) *Limited { return &Limited{w, limit} }
+func NewLimited(w io.Writer, limit int) *Limited { return &Limited{w: w, limit: limit} }
+
+// Through has the lines written through another writer until back is called.
+func (l *Limited) Through(w io.Writer) (back func()) {
+	before := l.w
+	l.w = w
+	return func() { l.w = before }
+}
+
+func (l *Limited) before() error {
+	if l.Before == nil {
+		return nil
+	}
+	return l.Before()
+}
 
 // lines writes n lines, which are not more than the limit.
 func (l *Limited) lines(text []byte, n int) error {
@@ -306,9 +339,10 @@ func (f LineFunc) Write(lines []byte) (int, error) {
 
 // scan writes the lines of r that f matches.
 func scan(r io.Reader, f *Filter, out *Limited) error {
-	pooled := chunks.Get().(*[]byte)
-	defer chunks.Put(pooled)
-	buf := *pooled
+	if out.buf == nil {
+		out.buf = make([]byte, chunkSize)
+	}
+	buf := out.buf
 	needle := f.needle()
 	held := 0
 	for {
@@ -325,6 +359,7 @@ func scan(r io.Reader, f *Filter, out *Limited) error {
 		held = copy(buf, buf[whole:end])
 		if held == len(buf) {
 			buf = append(buf, make([]byte, len(buf))...) // a line longer than a chunk
+			out.buf = buf
 		}
 	}
 }
@@ -332,7 +367,7 @@ func scan(r io.Reader, f *Filter, out *Limited) error {
 // scanLines is scan on whole lines. Those that follow one another are written
 // at once.
 func scanLines(text, needle []byte, f *Filter, out *Limited) error {
-	if f.all() {
+	if f.All() {
 		return scanAll(text, out)
 	}
 	from, to, n := 0, 0, 0 // text[from:to], n lines, is to be written
@@ -343,7 +378,7 @@ func scanLines(text, needle []byte, f *Filter, out *Limited) error {
 		}
 		at += skip
 		end := at + bytes.IndexByte(text[at:], '\n') + 1
-		if f.matches(text[at:end]) {
+		if f.Matches(text[at:end]) {
 			if n > 0 && (at > to || n == out.limit) {
 				if err := out.lines(text[from:to], n); err != nil {
 					return err
@@ -393,7 +428,7 @@ func scanReversed(r io.Reader, size int64, f *Filter, out *Limited) error {
 	}
 	for len(text) > 0 {
 		start := bytes.LastIndexByte(text[:len(text)-1], '\n') + 1
-		if f.matches(text[start:]) {
+		if f.Matches(text[start:]) {
 			if err := out.lines(text[start:], 1); err != nil {
 				return err
 			}
