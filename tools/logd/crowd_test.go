@@ -203,9 +203,9 @@ func TestAPageThatIsNotReadIsCut(t *testing.T) {
 	// More than the clients' windows, and less than the buffer, a little at a time.
 	for n := range 6 {
 		at := noon.Add(time.Duration(n) * time.Second).Format(time.RFC3339)
-		lines := hostLine(fmt.Sprint("s", n), at, 60)
-		for i := range 60 {
-			lines += container(fmt.Sprint("s", n), at, fmt.Sprintf("aaaa111122%02d", i), "web", "low", "keep", 1)
+		lines := hostLine(fmt.Sprint("s", n), at, 300)
+		for i := range 300 {
+			lines += container(fmt.Sprint("s", n), at, fmt.Sprintf("aaaa11112%03d", i), "web", "low", "keep", 1)
 		}
 		if err := s.store.Append(newBatch(lines)); err != nil {
 			t.Fatal(err)
