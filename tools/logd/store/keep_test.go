@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -209,6 +210,30 @@ func TestRetention(t *testing.T) {
 	}
 	if got := strings.Count(s.said.String(), "was removed"); got != 3 {
 		t.Errorf("said %s", s.said)
+	}
+}
+
+// TestAStrayFutureDayIsRemovedByItsFilesAge has a wrong clock's day go like
+// others, though its name says that it is to come.
+func TestAStrayFutureDayIsRemovedByItsFilesAge(t *testing.T) {
+	t.Parallel()
+	for age, left := range map[time.Duration]bool{40 * day1: false, day1: true} {
+		dir := t.TempDir()
+		manyDays(t, dir, 2, 3).close(t)
+		stray := openLog(t, t.TempDir(), func(u *setup) { u.clock.jump(73 * 365 * day1) })
+		stray.add(t, "", "{}\n")
+		stray.close(t)
+		name := files(t, stray.Dir, "*"+plainExt)[0]
+		writeFile(t, dir, name, readFile(t, stray.Dir, name))
+		at := noon.Add(2*day1 - age)
+		check(t, os.Chtimes(filepath.Join(dir, name), at, at))
+		s := openLog(t, dir, func(u *setup) { u.Retain = 30 * day1; u.clock.pass(2 * day1) })
+		s.fake.pass(2 * certain)
+		s.tendNow()
+		if got := files(t, dir, "*"+plainExt); slices.Contains(got, name) != left || len(got) < 3 {
+			t.Errorf("%v old: left are %v; said %s", age, got, s.said)
+		}
+		s.close(t)
 	}
 }
 
