@@ -10,12 +10,12 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
 
 	"winnow/tools/internal/record"
+	"winnow/tools/logd/chart"
 )
 
 // hostileName is a container's name that wants to be more than text. Docker
@@ -116,24 +116,24 @@ func TestCharts(t *testing.T) {
 	l := startLog(t, t.TempDir())
 	l.mustPost(t, "", someHour(t, noon, "vm"))
 	l.mustPost(t, "", someHour(t, noon, "other"))
-	for _, c := range charts {
-		t.Run(c.name, func(t *testing.T) {
+	for _, name := range chart.Names() {
+		t.Run(name, func(t *testing.T) {
 			for _, theme := range []string{"light", "dark"} {
-				status, picture := l.get(t, "/charts/"+c.name+".png?host=vm&theme="+theme)
+				status, picture := l.get(t, "/charts/"+name+".png?host=vm&theme="+theme)
 				if status != 200 {
 					t.Fatalf("status %d: %s", status, picture)
 				}
 				if _, err := png.Decode(strings.NewReader(picture)); err != nil {
 					t.Error(err)
 				}
-				artifact(t, "charts/"+c.name+"-"+theme+".png", []byte(picture))
+				artifact(t, "charts/"+name+"-"+theme+".png", []byte(picture))
 			}
-			status, drawing := l.get(t, "/charts/"+c.name+".svg?host=vm")
+			status, drawing := l.get(t, "/charts/"+name+".svg?host=vm")
 			if status != 200 {
 				t.Fatalf("status %d: %s", status, drawing)
 			}
 			checkSVG(t, drawing)
-			artifact(t, "charts/"+c.name+".svg", []byte(drawing))
+			artifact(t, "charts/"+name+".svg", []byte(drawing))
 		})
 	}
 }
@@ -172,7 +172,7 @@ func checkSVG(t *testing.T, text string) {
 
 func TestChartsOfLittle(t *testing.T) {
 	t.Parallel()
-	for name, log := range map[string]string{
+	for what, log := range map[string]string{
 		"nothing":         `{"type":"x"}`,
 		"one snapshot":    twoSnapshots()[:strings.Index(twoSnapshots(), `{"type":"host","time":"2026-11-21T11:59:40Z"`)],
 		"odd values":      `{"type":"host","time":"2026-11-21T11:59:00Z","host":"vm","total_memory_kb":"x","used_memory_kb":-5,"free_memory_kb":1e300}`,
@@ -181,10 +181,10 @@ func TestChartsOfLittle(t *testing.T) {
 	} {
 		l := startLog(t, t.TempDir())
 		l.post(t, "", log)
-		for _, c := range charts {
-			status, drawing := l.get(t, "/charts/"+c.name+".svg?host=vm&since=1h")
+		for _, name := range chart.Names() {
+			status, drawing := l.get(t, "/charts/"+name+".svg?host=vm&since=1h")
 			if status != 200 {
-				t.Errorf("%s, %s: status %d: %s", name, c.name, status, drawing)
+				t.Errorf("%s, %s: status %d: %s", what, name, status, drawing)
 				continue
 			}
 			checkSVG(t, drawing)
@@ -202,51 +202,5 @@ func TestChartsRefuse(t *testing.T) {
 		if status, text := l.get(t, "/charts/"+path); status != want {
 			t.Errorf("%s: status %d, want %d: %.100s", path, status, want, text)
 		}
-	}
-}
-
-func TestAChartHoldsNoMoreThanItMay(t *testing.T) { // alone, as it measures
-	var before, after runtime.MemStats
-	runtime.GC()
-	runtime.ReadMemStats(&before)
-	const snapshots, containers = 400, 1000
-	d := newChartData("vm", noon.Add(-time.Hour).UnixNano(), noon.UnixNano())
-	long := strings.Repeat("<", 300)
-	for i := range snapshots {
-		at := noon.Add(time.Duration(i-snapshots) * 9 * time.Second).Format(time.RFC3339)
-		d.add([]byte(hostLine("s", at, containers)))
-		for j := range containers {
-			cpu := j % 10
-			if j == 77 { // heaviest throughout
-				cpu = 300
-			} else if j == 78 && i > snapshots/2 { // heavier still, but later
-				cpu = 400
-			}
-			d.add(fmt.Appendf(nil, `{"type":"container","time":%q,"host":"vm","snapshot":"s","id":"%064x","name":"%d%s","memory_kb":%d,"cpu_percent":%d,"class":"low"}`, at, j, j, long, 1000+j, cpu))
-		}
-	}
-	at := noon.Add(-time.Second).Format(time.RFC3339)
-	for j := range 20_000 { // more than there is room for
-		d.add(fmt.Appendf(nil, `{"type":"container","time":%q,"host":"vm","snapshot":"t","id":"f%063x","name":"%s","memory_kb":1,"class":"low"}`, at, j, long))
-	}
-	d.end()
-	runtime.GC()
-	runtime.ReadMemStats(&after)
-	if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > 2*maxChartBytes {
-		t.Errorf("takes %d bytes", grown)
-	}
-	if len(d.containers) > 5000 || d.points > maxChartBytes/2 {
-		t.Errorf("tells %d containers apart, by %d bytes of points", len(d.containers), d.points)
-	}
-	top := d.top(2, byPeakCPU)
-	if !strings.HasPrefix(top[0].name, "78<") || !strings.HasPrefix(top[1].name, "77<") || len(top[1].slots) < snapshots-20 || len(top[0].slots) < snapshots/2-10 {
-		t.Errorf("the heaviest are %.9s with %d points and %.9s with %d", top[0].name, len(top[0].slots), top[1].name, len(top[1].slots))
-	}
-	sum := 0.0
-	for _, slot := range d.used() {
-		sum = max(sum, d.hosts[slot].low.value())
-	}
-	if sum != containers {
-		t.Errorf("counts %v containers", sum)
 	}
 }

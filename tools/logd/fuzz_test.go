@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"winnow/tools/internal/record"
+	"winnow/tools/logd/chart"
 	"winnow/tools/logd/store"
 
 	"github.com/valyala/fasthttp"
@@ -57,21 +58,25 @@ func FuzzChart(f *testing.F) {
 		if q.since >= q.until || q.until-q.since < int64(minSpan) {
 			t.Fatalf("%q is from %d until %d", query, q.since, q.until)
 		}
-		d := newChartData(q.host, q.since, q.until)
+		d := chart.New(q.host, q.since, q.until)
 		asked := &store.Filter{Since: q.since, Until: q.until, Equal: []store.Member{{Name: "host", Value: q.host}}}
 		for line := range bytes.Lines([]byte(lines)) {
 			if new(record.Line).Parse(bytes.TrimSpace(line)) == nil && asked.Matches(line) {
-				d.add(line)
+				d.Add(line)
 			}
 		}
-		d.end()
-		for _, c := range charts {
+		d.End()
+		for _, name := range chart.Names() {
 			var b bytes.Buffer
-			if err := c.draw(d, q.theme).writeSVG(&b); err != nil {
-				t.Fatalf("%s of %q: %v", c.name, query, err)
+			c, err := chart.Draw(name, d, q.theme)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := c.WriteSVG(&b); err != nil {
+				t.Fatalf("%s of %q: %v", name, query, err)
 			}
 			if bytes.Contains(b.Bytes(), []byte("Inf")) || bytes.Contains(b.Bytes(), []byte("NaN")) || !utf8.Valid(b.Bytes()) {
-				t.Fatalf("%s of %q has what cannot be drawn", c.name, query)
+				t.Fatalf("%s of %q has what cannot be drawn", name, query)
 			}
 		}
 	})

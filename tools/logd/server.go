@@ -162,7 +162,7 @@ func (s *server) route(ctx *fasthttp.RequestCtx) {
 	case path == "/events":
 		s.events(ctx)
 	case strings.HasPrefix(path, "/charts/"):
-		s.chart(ctx, strings.TrimPrefix(path, "/charts/"))
+		s.serveChart(ctx, strings.TrimPrefix(path, "/charts/"))
 	case path == "/metrics":
 		s.metrics(ctx)
 	case strings.HasPrefix(path, "/why/"):

@@ -43,7 +43,7 @@ func (c *checker) check(text []byte) (fields, error) {
 		return fields{}, err
 	}
 	var f fields
-	f.at, f.timed = ParseTime(c.line.Get("time").Str)
+	f.at, f.timed = record.ParseTime(c.line.Get("time").Str)
 	f.kind = []byte(c.line.Type())
 	f.class, f.result = []byte(c.line.Get("class").Str), []byte(c.line.Get("result").Str)
 	return f, nil
@@ -137,28 +137,28 @@ func (c *checker) set(f *fields, field int, value []byte) bool {
 func (c *checker) time(text []byte) (int64, bool) {
 	const whole = len("2026-11-21T12:00:00Z")
 	if len(text) < whole || len(text) > whole+10 || text[len(text)-1] != 'Z' || text[16] != ':' {
-		return ParseTime(string(text))
+		return record.ParseTime(string(text))
 	}
 	if [16]byte(text) != c.minute {
 		at, err := time.Parse("2006-01-02T15:04", string(text[:16]))
 		if err != nil || at.Year() < 1970 || at.Year() > 2261 {
-			return ParseTime(string(text))
+			return record.ParseTime(string(text))
 		}
 		c.minute, c.minuteAt = [16]byte(text), at.UnixNano()
 	}
 	seconds := int64(text[17]-'0')*10 + int64(text[18]-'0')
 	if text[17] < '0' || text[17] > '5' || text[18] < '0' || text[18] > '9' {
-		return ParseTime(string(text))
+		return record.ParseTime(string(text))
 	}
 	ns, digits := int64(0), text[19:len(text)-1]
 	if len(digits) == 1 || len(digits) > 0 && digits[0] != '.' {
-		return ParseTime(string(text))
+		return record.ParseTime(string(text))
 	}
 	for i := 1; i < 10; i++ {
 		ns *= 10
 		if i < len(digits) {
 			if digits[i] < '0' || digits[i] > '9' {
-				return ParseTime(string(text))
+				return record.ParseTime(string(text))
 			}
 			ns += int64(digits[i] - '0')
 		}

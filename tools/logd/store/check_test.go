@@ -19,7 +19,7 @@ func checkAlike(t *testing.T, c *checker, text []byte) {
 	if err != nil {
 		return
 	}
-	at, timed := ParseTime(line.Get("time").Str)
+	at, timed := record.ParseTime(line.Get("time").Str)
 	if f.timed != timed || timed && f.at != at || string(f.kind) != line.Type() ||
 		string(f.class) != line.Get("class").Str || string(f.result) != line.Get("result").Str {
 		t.Fatalf("%q: %+v", text, f)

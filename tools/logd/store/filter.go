@@ -7,6 +7,7 @@ import (
 	"unsafe"
 
 	"winnow/tools/internal/jsonscan"
+	"winnow/tools/internal/record"
 
 	"github.com/tidwall/gjson"
 )
@@ -95,7 +96,7 @@ func (f *Filter) Matches(line []byte) bool {
 	for m.next() && (timed || left > 0) {
 		name, value := m.name(), m.value()
 		if timed && string(name) == "time" {
-			at, known := ParseTime(stringOf(value))
+			at, known := record.ParseTime(stringOf(value))
 			if !known || at < f.Since || at >= f.Until {
 				return false
 			}

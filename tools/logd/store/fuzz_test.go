@@ -25,7 +25,7 @@ func FuzzMatches(f *testing.F) {
 			q.Since = noon.UnixNano()
 		}
 		got := line.Get(name)
-		at, known := ParseTime(line.Get("time").Str)
+		at, known := record.ParseTime(line.Get("time").Str)
 		want := got.Raw != "" && got.Raw[0] == '"' && (got.Str == value || name == "id" && strings.HasPrefix(got.Str, value)) && (!timed || known && at >= q.Since)
 		var b strings.Builder
 		out := NewLimited(&b, 0)

@@ -169,7 +169,7 @@ func (g *group) extend(line []byte) {
 
 // lineTime is the time that a line is of, if it has one.
 func lineTime(line []byte) (at int64, timed bool) {
-	return ParseTime(gjson.GetBytes(line, "time").Str)
+	return record.ParseTime(gjson.GetBytes(line, "time").Str)
 }
 
 // grow adds the commit. Unless the group was adopted it is one block.

@@ -9,7 +9,6 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"time"
 
 	"winnow/tools/internal/record"
 
@@ -68,16 +67,6 @@ func (b *block) join(next *block) {
 	b.Min, b.Max = min(b.Min, next.Min), max(b.Max, next.Max)
 	b.Longest = max(b.Longest, next.Longest)
 	b.Untimed = b.Untimed || next.Untimed
-}
-
-// ParseTime reads RFC 3339 as ns since 1970. Years that do not fit are no
-// times to it.
-func ParseTime(text string) (int64, bool) {
-	at, err := time.Parse(time.RFC3339Nano, text)
-	if err != nil || at.Year() < 1970 || at.Year() > 2261 {
-		return 0, false
-	}
-	return at.UnixNano(), true
 }
 
 // entry is what the index holds of a block.

@@ -1,4 +1,4 @@
-package main
+package chart
 
 import (
 	"cmp"
@@ -11,7 +11,6 @@ import (
 	"unsafe"
 
 	"winnow/tools/internal/record"
-	"winnow/tools/logd/store"
 
 	"github.com/tidwall/gjson"
 )
@@ -47,8 +46,8 @@ func (m *mean) value() float64 {
 	return m.sum / float64(m.n)
 }
 
-// chartData is what the charts of a host are drawn from.
-type chartData struct {
+// Data is what the charts of a host are drawn from.
+type Data struct {
 	host         string
 	since, until int64 // ns since 1970
 	hosts        map[int]*hostSlot
@@ -96,12 +95,12 @@ type killMark struct {
 	class string
 }
 
-func (d *chartData) slot(at int64) int {
+func (d *Data) slot(at int64) int {
 	return int(float64(at-d.since) / float64(d.until-d.since) * slots)
 }
 
 // seconds is the middle of a slot, in seconds since 1970.
-func (d *chartData) seconds(slot int) float64 {
+func (d *Data) seconds(slot int) float64 {
 	return float64(d.since)/1e9 + (float64(slot)+.5)*float64(d.until-d.since)/1e9/slots
 }
 
@@ -119,7 +118,7 @@ func readChartLine(line []byte) (l chartLine, ok bool) {
 		case "type":
 			l.kind = value.Str
 		case "time":
-			l.at, ok = store.ParseTime(value.Str)
+			l.at, ok = record.ParseTime(value.Str)
 		case "id":
 			l.id = value.Str
 		case "name":
@@ -149,14 +148,14 @@ func readChartLine(line []byte) (l chartLine, ok bool) {
 // amount is a number that can be drawn, and summed up many times over.
 func amount(value gjson.Result) float64 { return min(max(value.Num, 0), 1e15) }
 
-// newChartData is for the charts of host from since until until, of which
+// New is for the charts of host from since until until, of which
 // neither is before 1970.
-func newChartData(host string, since, until int64) *chartData {
-	return &chartData{host: host, since: since, until: until, hosts: make(map[int]*hostSlot), containers: make(map[string]*track)}
+func New(host string, since, until int64) *Data {
+	return &Data{host: host, since: since, until: until, hosts: make(map[int]*hostSlot), containers: make(map[string]*track)}
 }
 
-// add takes in a line of the host and the span.
-func (d *chartData) add(line []byte) {
+// Add takes in a line of the host and the span.
+func (d *Data) Add(line []byte) {
 	l, ok := readChartLine(line)
 	if !ok {
 		return
@@ -178,14 +177,14 @@ func (d *chartData) add(line []byte) {
 	}
 }
 
-// end is called after the last line.
-func (d *chartData) end() {
+// End is called after the last line.
+func (d *Data) End() {
 	for _, h := range d.hosts {
 		h.endSnapshot()
 	}
 }
 
-func (d *chartData) addKill(l *chartLine) {
+func (d *Data) addKill(l *chartLine) {
 	if l.result != record.ResultKilled {
 		return
 	}
@@ -201,7 +200,7 @@ func (d *chartData) addKill(l *chartLine) {
 	}
 }
 
-func (d *chartData) hostSlot(slot int) *hostSlot {
+func (d *Data) hostSlot(slot int) *hostSlot {
 	h := d.hosts[slot]
 	if h == nil {
 		h = new(hostSlot)
@@ -235,7 +234,7 @@ func (h *hostSlot) endSnapshot() {
 
 // addContainer adds to a container's track. A new one for which there is no
 // room counts in the sums alone.
-func (d *chartData) addContainer(slot int, l *chartLine) {
+func (d *Data) addContainer(slot int, l *chartLine) {
 	t := d.container(l.id)
 	if t == nil {
 		id := record.Clip(l.id, maxChartText)
@@ -257,7 +256,7 @@ func (d *chartData) addContainer(slot int, l *chartLine) {
 }
 
 // container is the track of a container, or nil.
-func (d *chartData) container(id string) *track {
+func (d *Data) container(id string) *track {
 	if t := d.containers[id]; t != nil || len(id) <= maxChartText/6 {
 		return t
 	}
@@ -266,7 +265,7 @@ func (d *chartData) container(id string) *track {
 
 // forgetPoints frees the points of all containers but the most prominent ones.
 // One that becomes prominent later is drawn from then on.
-func (d *chartData) forgetPoints() {
+func (d *Data) forgetPoints() {
 	stay := make(map[*track]bool)
 	for _, by := range []func(*track) float64{byMemory, byPeakCPU, byCPU} {
 		for _, t := range d.top(prominent, by) {
@@ -326,7 +325,7 @@ func printable(text string) string {
 }
 
 // top are the n containers of which by is greatest, and above 0.
-func (d *chartData) top(n int, by func(*track) float64) []*track {
+func (d *Data) top(n int, by func(*track) float64) []*track {
 	all := slices.SortedFunc(maps.Values(d.containers), func(a, b *track) int {
 		return cmp.Or(cmp.Compare(by(b), by(a)), cmp.Compare(a.id, b.id))
 	})
@@ -335,7 +334,7 @@ func (d *chartData) top(n int, by func(*track) float64) []*track {
 }
 
 // used are the slots in which there was a snapshot.
-func (d *chartData) used() []int { return slices.Sorted(maps.Keys(d.hosts)) }
+func (d *Data) used() []int { return slices.Sorted(maps.Keys(d.hosts)) }
 
 // gap is how far two slots may be apart for a line to join them: some times
 // their usual distance.

@@ -1,4 +1,4 @@
-package main
+package chart
 
 import (
 	"bytes"
@@ -27,10 +27,10 @@ const (
 	pngDPI      = 144
 )
 
-// theme is the colours of a chart: on white for paper and light pages, or on a
+// Theme is the colours of a chart: on white for paper and light pages, or on a
 // dark page. The hues are told apart by the colour-blind too (after Okabe and
 // Ito); the first is that of class low, the fourth that of class high.
-type theme struct {
+type Theme struct {
 	ground, ink, faint, alarm, rest color.RGBA
 	hues                            [8]color.RGBA
 }
@@ -40,12 +40,14 @@ const (
 	highHue = 3
 )
 
-var lightTheme = theme{
+// Light is a theme for paper and light pages.
+var Light = Theme{
 	ground: rgb(0xffffff), ink: rgb(0x22262b), faint: rgb(0xdde0e4), alarm: rgb(0xc4261d), rest: rgb(0x90959c),
 	hues: [8]color.RGBA{rgb(0x0072b2), rgb(0xe69f00), rgb(0x009e73), rgb(0xd55e00), rgb(0x56b4e9), rgb(0xcc79a7), rgb(0xb8a900), rgb(0x8c6bb1)},
 }
 
-var darkTheme = theme{
+// Dark is a theme for dark pages.
+var Dark = Theme{
 	ground: rgb(0x1a1d21), ink: rgb(0xe4e6e9), faint: rgb(0x3a3f46), alarm: rgb(0xff6b5e), rest: rgb(0x7d838b),
 	hues: [8]color.RGBA{rgb(0x3d9be0), rgb(0xf0b429), rgb(0x2bbf94), rgb(0xe8702a), rgb(0x9bd4f5), rgb(0xe09abf), rgb(0xd6c833), rgb(0xab8fd0)},
 }
@@ -67,17 +69,17 @@ func (cross) DrawGlyph(c *draw.Canvas, sty draw.GlyphStyle, at vg.Point) {
 	}
 }
 
-// chart is one being drawn.
-type chart struct {
+// Chart is one that can be written.
+type Chart struct {
 	*plot.Plot
-	theme  theme
-	data   *chartData
+	theme  Theme
+	data   *Data
 	legend plot.Legend
 	empty  bool
 }
 
-func newChart(d *chartData, t theme, title, unit string) *chart {
-	c := &chart{Plot: plot.New(), theme: t, data: d, legend: plot.NewLegend(), empty: true}
+func newChart(d *Data, t Theme, title, unit string) *Chart {
+	c := &Chart{Plot: plot.New(), theme: t, data: d, legend: plot.NewLegend(), empty: true}
 	host := (&track{name: d.host}).label()
 	c.Title.Text = title
 	if host != "" {
@@ -115,7 +117,7 @@ func newChart(d *chartData, t theme, title, unit string) *chart {
 }
 
 // add draws p and names it in the legend.
-func (c *chart) add(name string, p interface {
+func (c *Chart) add(name string, p interface {
 	plot.Plotter
 	plot.Thumbnailer
 }) {
@@ -127,7 +129,7 @@ func (c *chart) add(name string, p interface {
 }
 
 // line draws a line, broken where far too long nothing was heard.
-func (c *chart) line(name string, points plotter.XYs, hue color.Color, width vg.Length, dashes ...vg.Length) {
+func (c *Chart) line(name string, points plotter.XYs, hue color.Color, width vg.Length, dashes ...vg.Length) {
 	for i, piece := range c.pieces(points) {
 		l := &plotter.Line{XYs: piece, LineStyle: draw.LineStyle{Color: hue, Width: width, Dashes: dashes}}
 		if i > 0 {
@@ -141,7 +143,7 @@ func (c *chart) line(name string, points plotter.XYs, hue color.Color, width vg.
 }
 
 // pieces cuts points where they are too far apart to be joined.
-func (c *chart) pieces(points plotter.XYs) []plotter.XYs {
+func (c *Chart) pieces(points plotter.XYs) []plotter.XYs {
 	width := float64(c.data.until-c.data.since) / 1e9 / slots
 	limit := (float64(gap(c.data.used())) + .5) * width
 	var pieces []plotter.XYs
@@ -156,7 +158,7 @@ func (c *chart) pieces(points plotter.XYs) []plotter.XYs {
 }
 
 // band fills between two lines of the same points.
-func (c *chart) band(name string, xs, lower, upper []float64, hue color.RGBA) {
+func (c *Chart) band(name string, xs, lower, upper []float64, hue color.RGBA) {
 	top := make(plotter.XYs, len(xs))
 	for i := range xs {
 		top[i] = plotter.XY{X: xs[i], Y: upper[i]}
@@ -181,14 +183,14 @@ func (c *chart) band(name string, xs, lower, upper []float64, hue color.RGBA) {
 }
 
 // kills marks each point with a cross.
-func (c *chart) kills(name string, points plotter.XYs) {
+func (c *Chart) kills(name string, points plotter.XYs) {
 	if len(points) > 0 {
 		c.add(name, &plotter.Scatter{XYs: points, GlyphStyle: draw.GlyphStyle{Color: c.theme.alarm, Radius: 3.2, Shape: cross{}}})
 	}
 }
 
-// writeSVG and writePNG draw the chart with its legend beside it.
-func (c *chart) writeSVG(w io.Writer) error {
+// WriteSVG and WritePNG draw the chart with its legend beside it.
+func (c *Chart) WriteSVG(w io.Writer) error {
 	canvas := vgsvg.New(chartWidth, chartHeight)
 	c.draw(draw.New(canvas))
 	var b bytes.Buffer
@@ -202,14 +204,14 @@ func (c *chart) writeSVG(w io.Writer) error {
 	return err
 }
 
-func (c *chart) writePNG(w io.Writer) error {
+func (c *Chart) WritePNG(w io.Writer) error {
 	canvas := vgimg.PngCanvas{Canvas: vgimg.NewWith(vgimg.UseWH(chartWidth, chartHeight), vgimg.UseDPI(pngDPI))}
 	c.draw(draw.New(canvas))
 	_, err := canvas.WriteTo(w)
 	return err
 }
 
-func (c *chart) draw(canvas draw.Canvas) {
+func (c *Chart) draw(canvas draw.Canvas) {
 	if c.Y.Max <= 0 || math.IsInf(c.Y.Max, 0) {
 		c.Y.Max = 1
 	}
