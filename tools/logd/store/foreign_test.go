@@ -56,13 +56,16 @@ func TestTodaysFileInOtherHands(t *testing.T) {
 			for n := 1; n <= 3; n++ {
 				s.add(t, fmt.Sprint("b", n), fmt.Sprintf("{\"n\":%d}\n", n))
 			}
-			views, end, _ := s.Views(&Filter{}, Position{})
-			_ = views
+			everything := AnyTime(Filter{})
+			_, middle, _ := s.Views(&everything, Position{})
+			s.add(t, "", "{\"more\":1}\n")
+			_, end, _ := s.Views(&everything, Position{})
+			views, _, _ := s.Views(&everything, middle)
 			for round := range 2 { // the second time the copy has to have another name
 				test.do(t, dir, filepath.Join(dir, noonDay))
 				s.add(t, fmt.Sprint("after", round), fmt.Sprintf("{\"after\":%d}\n", round))
 				if round == 0 && test.name == "replaced, as sed -i does" {
-					if got := s.all(t); got != "{\"n\":1}\n{\"n\":\"edited\"}\n{\"n\":3}\n{\"after\":0}\n" {
+					if got := s.all(t); got != "{\"n\":1}\n{\"n\":\"edited\"}\n{\"n\":3}\n{\"more\":1}\n{\"after\":0}\n" {
 						t.Errorf("an edited day answers %q", got)
 					}
 				}
@@ -91,6 +94,14 @@ func TestTodaysFileInOtherHands(t *testing.T) {
 			}
 			if strings.Contains(s.all(t), "\x00") || strings.Contains(s.all(t), commitStart) {
 				t.Errorf("answers %q", s.all(t))
+			}
+			// Whoever had begun to read gets no lines that are cut.
+			var begun strings.Builder
+			check(t, s.QueryViews(views, &everything, NewLimited(&begun, 0)))
+			for line := range strings.Lines(begun.String()) {
+				if !strings.HasSuffix(line, "}\n") || !strings.HasPrefix(line, "{") {
+					t.Errorf("a reader gets %q", line)
+				}
 			}
 			// A follower who stood at the end goes on with what came later.
 			var later strings.Builder
