@@ -39,6 +39,8 @@ type mean struct {
 
 func (m *mean) add(v float64) { m.sum += v; m.n++ }
 
+func (m *mean) join(other mean) { m.sum += other.sum; m.n += other.n }
+
 func (m *mean) value() float64 {
 	if m.n == 0 {
 		return 0
@@ -53,7 +55,8 @@ type Data struct {
 	hosts        map[int]*hostSlot
 	containers   map[string]*track
 	kills        []killMark
-	held, points int // bytes: of containers, and of their points
+	held, points int  // bytes: of containers, and of their points
+	whole        bool // the span is that of the lines
 }
 
 // hostSlot is a host in one slot.
@@ -106,10 +109,10 @@ func (d *Data) seconds(slot int) float64 {
 
 // chartLine is what the charts take from a line.
 type chartLine struct {
-	kind, id, name, class, result, snapshot string
-	at                                      int64
-	memory, cpu, total, used, free          float64
-	hasCPU                                  bool
+	kind, host, id, name, class, result, snapshot string
+	at                                            int64
+	memory, cpu, total, used, free                float64
+	hasCPU                                        bool
 }
 
 func readChartLine(line []byte) (l chartLine, ok bool) {
@@ -119,6 +122,8 @@ func readChartLine(line []byte) (l chartLine, ok bool) {
 			l.kind = value.Str
 		case "time":
 			l.at, ok = record.ParseTime(value.Str)
+		case "host":
+			l.host = value.Str
 		case "id":
 			l.id = value.Str
 		case "name":
@@ -154,10 +159,21 @@ func New(host string, since, until int64) *Data {
 	return &Data{host: host, since: since, until: until, hosts: make(map[int]*hostSlot), containers: make(map[string]*track)}
 }
 
+// leastSpan is the shortest of Whole, in ns.
+const leastSpan = 10e9
+
+// Whole is for charts of all that a host's lines tell, from the first of them
+// on, however many come. Without a name it is the host that the first is of.
+func Whole(host string) *Data {
+	d := New(host, 0, 0)
+	d.whole = true
+	return d
+}
+
 // Add takes in a line of the host and the span.
 func (d *Data) Add(line []byte) {
 	l, ok := readChartLine(line)
-	if !ok {
+	if !ok || d.whole && !d.fit(&l) {
 		return
 	}
 	slot := d.slot(l.at)
@@ -175,6 +191,70 @@ func (d *Data) Add(line []byte) {
 	case record.TypeKill:
 		d.addKill(&l)
 	}
+}
+
+// fit makes the span one that has the line, and is false where it is another
+// host's, of no kind that is drawn, or older than the first.
+func (d *Data) fit(l *chartLine) bool {
+	switch l.kind {
+	case record.TypeHost, record.TypeContainer, record.TypeKill:
+	default:
+		return false
+	}
+	if d.until == 0 {
+		if d.host == "" {
+			d.host = record.Clip(l.host, maxChartText)
+		}
+		d.since, d.until = l.at, l.at+leastSpan
+	}
+	if l.host != d.host && record.Clip(l.host, maxChartText) != d.host || l.at < d.since {
+		return false
+	}
+	for l.at >= d.until {
+		d.widen()
+	}
+	return true
+}
+
+// widen doubles the span: two slots become one.
+func (d *Data) widen() {
+	d.until += d.until - d.since
+	hosts := make(map[int]*hostSlot, slots)
+	for _, slot := range d.used() {
+		if h := hosts[slot/2]; h != nil {
+			h.join(d.hosts[slot])
+		} else {
+			hosts[slot/2] = d.hosts[slot]
+		}
+	}
+	d.hosts = hosts
+	for _, t := range d.containers {
+		t.widen()
+	}
+}
+
+// join adds a later slot, of which the last snapshot may still be coming.
+func (h *hostSlot) join(later *hostSlot) {
+	h.endSnapshot()
+	for _, m := range []struct{ to, from *mean }{{&h.total, &later.total}, {&h.used, &later.used}, {&h.free, &later.free},
+		{&h.cpu, &later.cpu}, {&h.low, &later.low}, {&h.high, &later.high}} {
+		m.to.join(*m.from)
+	}
+	h.snapshot, h.cpuNow, h.lowNow, h.highNow, h.any = later.snapshot, later.cpuNow, later.lowNow, later.highNow, later.any
+}
+
+func (t *track) widen() {
+	kept := t.slots[:0]
+	for _, s := range t.slots {
+		s.slot /= 2
+		if n := len(kept); n > 0 && kept[n-1].slot == s.slot {
+			last := &kept[n-1]
+			last.memorySum, last.memoryN, last.cpuSum, last.cpuN = last.memorySum+s.memorySum, last.memoryN+s.memoryN, last.cpuSum+s.cpuSum, last.cpuN+s.cpuN
+			continue
+		}
+		kept = append(kept, s)
+	}
+	t.slots = kept
 }
 
 // End is called after the last line.

@@ -55,3 +55,55 @@ func TestAChartHoldsNoMoreThanItMay(t *testing.T) { // alone, as it measures
 		t.Errorf("counts %v containers", sum)
 	}
 }
+
+// TestWholeIsASpanThatFits has the span of the lines found while they come: what
+// is drawn is as if it had been known.
+func TestWholeIsASpanThatFits(t *testing.T) {
+	t.Parallel()
+	var lines [][]byte
+	for i := range 3000 {
+		at := noon.Add(time.Duration(i*i/40) * time.Second).Format(time.RFC3339)
+		head := fmt.Sprintf(`"time":%q,"host":"vm","snapshot":"s%d"`, at, i)
+		lines = append(lines, fmt.Appendf(nil, `{"type":"host",%s,"containers":2,"total_memory_kb":16000000,"used_memory_kb":%d,"free_memory_kb":%d}`, head, 1000*i, 16000000-1000*i))
+		for j := range 2 {
+			lines = append(lines, fmt.Appendf(nil, `{"type":"container",%s,"id":"%064x","name":"c%d","memory_kb":%d,"cpu_percent":%d,"class":"low"}`, head, j, j, i+j, i%100))
+		}
+		if i%500 == 100 {
+			lines = append(lines, fmt.Appendf(nil, `{"type":"kill",%s,"id":"%064x","class":"low","result":"killed"}`, head, 1))
+		}
+		lines = append(lines, fmt.Appendf(nil, `{"type":"host","time":"2027-01-01T00:00:00Z","host":"other","snapshot":"x"}`))
+	}
+	whole := Whole("")
+	for _, line := range lines {
+		whole.Add(line)
+	}
+	whole.End()
+	known := New("vm", whole.since, whole.until)
+	for i, line := range lines {
+		if i == 0 || !strings.Contains(string(line), `"other"`) {
+			known.Add(line)
+		}
+	}
+	known.End()
+	if whole.host != "vm" || whole.since != noon.UnixNano() || len(whole.hosts) < slots/3 || len(whole.hosts) > slots {
+		t.Errorf("of %s from %d on: %d slots", whole.host, whole.since, len(whole.hosts))
+	}
+	for _, name := range Names() {
+		var pictures [2]strings.Builder
+		for i, d := range []*Data{whole, known} {
+			c, err := Draw(name, d, Light)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := c.WriteSVG(&pictures[i]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if pictures[0].String() != pictures[1].String() {
+			t.Errorf("%s is drawn another way than with a span that is known", name)
+		}
+	}
+	if _, err := Draw("nothing", whole, Dark); err == nil {
+		t.Error("draws what there is not")
+	}
+}
