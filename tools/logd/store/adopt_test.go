@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // oldLog unpacks a log that logd of commit 5ee15a8 left when its container was
@@ -164,5 +166,23 @@ func TestManyIDsOfAnOldDayAreKept(t *testing.T) {
 		}
 		s.close(t)
 		check(t, os.RemoveAll(filepath.Join(dir, ownDir)))
+	}
+}
+
+// TestALogdFromBeforeIsKeptOff has one hold its own lock, which is another.
+func TestALogdFromBeforeIsKeptOff(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	writeFile(t, dir, ownDir+"/lock", "")
+	lock, err := os.Open(filepath.Join(dir, ownDir, "lock"))
+	check(t, err)
+	check(t, unix.Flock(int(lock.Fd()), unix.LOCK_EX))
+	if _, err := tryOpen(dir); err == nil || !strings.Contains(err.Error(), "another logd writes here") {
+		t.Errorf("opened beside it: %v", err)
+	}
+	check(t, lock.Close())
+	openLog(t, dir)
+	if left := files(t, dir, ownDir+"/lock"); len(left) > 0 {
+		t.Errorf("left is %v", left)
 	}
 }
