@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"winnow/tools/internal/full"
+
+	"winnow/tools/internal/record"
 )
 
 // process is a logd of its own, to be killed.
@@ -90,7 +92,7 @@ func (r *resender) once() bool {
 	if err != nil {
 		return false
 	}
-	request.Header.Set(batchHeader, fmt.Sprintf("w%d-%d", r.name, r.next))
+	request.Header.Set(record.BatchHeader, fmt.Sprintf("w%d-%d", r.name, r.next))
 	response, err := r.http.Do(request)
 	if err != nil {
 		return false

@@ -19,27 +19,12 @@ import (
 const (
 	maxBody     = 8 << 20 // of a POST, in bytes
 	maxReported = 1000    // refused lines that an answer names
-	batchHeader = "Winnow-Batch"
 )
 
-// answer is what a POST is answered with.
-type answer struct {
-	Stored    int       `json:"stored"`
-	Refused   []refusal `json:"refused"`
-	More      int       `json:"refused_more,omitempty"` // refused, but not named
-	Duplicate bool      `json:"duplicate"`
-}
-
-// refusal is a line that was not stored because it never can be.
-type refusal struct {
-	Line  int    `json:"line"` // counted from 1
-	Error string `json:"error"`
-}
-
 func (s *server) post(ctx *fasthttp.RequestCtx) {
-	id := string(ctx.Request.Header.Peek(batchHeader))
-	if id != "" && !store.ValidID(id) {
-		fail(ctx, fasthttp.StatusBadRequest, "%s: not 1 to %d of A-Z a-z 0-9 . _ : -", batchHeader, store.MaxID)
+	id := string(ctx.Request.Header.Peek(record.BatchHeader))
+	if id != "" && !record.ValidBatchID(id) {
+		fail(ctx, fasthttp.StatusBadRequest, "%s: not 1 to %d of A-Z a-z 0-9 . _ : -", record.BatchHeader, record.MaxBatchID)
 		return
 	}
 	if how := ctx.Request.Header.ContentEncoding(); len(how) > 0 && string(how) != "identity" {
@@ -69,14 +54,14 @@ func (s *server) post(ctx *fasthttp.RequestCtx) {
 		failBody(ctx, err)
 		return
 	}
-	ans := &answer{Refused: []refusal{}}
+	ans := &record.Delivery{Refused: []record.Refusal{}}
 	var kills []killKey
-	b := store.NewBatch(id, body.bytes, ans.refuse, func(kind, class, result []byte) {
+	b := store.NewBatch(id, body.bytes, refuseInto(ans), func(kind, class, result []byte) {
 		if string(kind) == record.TypeKill {
 			kills = append(kills, newKillKey(string(class), string(result)))
 		}
 	})
-	s.refused.Add(int64(len(ans.Refused) + ans.More))
+	s.refused.Add(int64(len(ans.Refused) + ans.RefusedMore))
 	if b.Count > 0 {
 		if err := s.store.Append(b); err != nil {
 			s.failStore(ctx, err)
@@ -167,12 +152,15 @@ func (b *bodyBuffer) free() {
 	}
 }
 
-func (a *answer) refuse(line int, err error) {
-	if len(a.Refused) == maxReported {
-		a.More++
-		return
+// refuseInto names the lines that are refused in the answer, as far as it does.
+func refuseInto(d *record.Delivery) func(line int, err error) {
+	return func(line int, err error) {
+		if len(d.Refused) == maxReported {
+			d.RefusedMore++
+			return
+		}
+		d.Refused = append(d.Refused, record.Refusal{Line: line, Error: err.Error()})
 	}
-	a.Refused = append(a.Refused, refusal{line, err.Error()})
 }
 
 func reply(ctx *fasthttp.RequestCtx, v any) {

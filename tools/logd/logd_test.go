@@ -20,6 +20,8 @@ import (
 
 	"winnow/tools/internal/cli"
 	"winnow/tools/logd/store"
+
+	"winnow/tools/internal/record"
 )
 
 // noon is the time at which tests' logds begin.
@@ -129,10 +131,10 @@ func startLog(t *testing.T, dir string, options ...func(*server)) *testLog {
 
 func (l *testLog) addr() string { return strings.TrimPrefix(l.url, "http://") }
 
-func (l *testLog) post(t *testing.T, id, body string) (int, answer) {
+func (l *testLog) post(t *testing.T, id, body string) (int, record.Delivery) {
 	t.Helper()
 	status, text := l.postRaw(t, id, body)
-	var a answer
+	var a record.Delivery
 	if err := json.Unmarshal([]byte(text), &a); err != nil {
 		t.Fatalf("answered %q: %v", text, err)
 	}
@@ -146,7 +148,7 @@ func (l *testLog) postRaw(t *testing.T, id, body string) (int, string) {
 		t.Fatal(err)
 	}
 	if id != "" {
-		request.Header.Set(batchHeader, id)
+		request.Header.Set(record.BatchHeader, id)
 	}
 	response, text := l.do(t, request)
 	if response.StatusCode >= 500 && response.Header.Get("Retry-After") == "" {
@@ -354,12 +356,12 @@ func TestRefusesWhatItDoesNotServe(t *testing.T) {
 		}
 	}
 	for header, want := range map[string]int{
-		fmt.Sprintf("Content-Length: %d", maxBody+1):                                    http.StatusRequestEntityTooLarge,
-		"Content-Length: 99999999999":                                                   http.StatusRequestEntityTooLarge,
-		"Transfer-Encoding: chunked":                                                    http.StatusLengthRequired,
-		"Content-Encoding: gzip\r\nContent-Length: 2":                                   http.StatusUnsupportedMediaType,
-		"Winnow-Batch: a b\r\nContent-Length: 2":                                        http.StatusBadRequest,
-		"Winnow-Batch: " + strings.Repeat("x", store.MaxID+1) + "\r\nContent-Length: 2": http.StatusBadRequest,
+		fmt.Sprintf("Content-Length: %d", maxBody+1):                                          http.StatusRequestEntityTooLarge,
+		"Content-Length: 99999999999":                                                         http.StatusRequestEntityTooLarge,
+		"Transfer-Encoding: chunked":                                                          http.StatusLengthRequired,
+		"Content-Encoding: gzip\r\nContent-Length: 2":                                         http.StatusUnsupportedMediaType,
+		"Winnow-Batch: a b\r\nContent-Length: 2":                                              http.StatusBadRequest,
+		"Winnow-Batch: " + strings.Repeat("x", record.MaxBatchID+1) + "\r\nContent-Length: 2": http.StatusBadRequest,
 	} {
 		body := "{}"
 		if want == http.StatusRequestEntityTooLarge {

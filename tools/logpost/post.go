@@ -10,6 +10,10 @@ import (
 	"net/http"
 	"strconv"
 	"time"
+
+	"winnow/tools/internal/record"
+
+	"github.com/tidwall/gjson"
 )
 
 // refusedError is a batch that the store will never take.
@@ -19,23 +23,6 @@ func (e *refusedError) Error() string { return e.cause.Error() }
 
 // errMiscounted is an answer that does not account for every line.
 var errMiscounted = errors.New("did not tell what became of each line")
-
-// ack is the store's answer.
-type ack struct {
-	Stored  *int `json:"stored"`
-	Refused []struct {
-		Line  int    `json:"line"`
-		Error string `json:"error"`
-	} `json:"refused"`
-	RefusedMore int  `json:"refused_more"`
-	Duplicate   bool `json:"duplicate"` // it stored the batch before, and so 0 lines now
-}
-
-// accountsFor tells whether a is about that many lines. A store that has lost
-// some answers 200 all the same, and would have them forgotten here too.
-func (a *ack) accountsFor(lines int) bool {
-	return a.Duplicate || *a.Stored >= 0 && a.RefusedMore >= 0 && *a.Stored+len(a.Refused)+a.RefusedMore == lines
-}
 
 // laterError is an answer that says when to come again.
 type laterError struct {
@@ -71,7 +58,7 @@ type poster struct {
 
 // post delivers b. A *refusedError is final; after any other error the batch
 // may or may not be stored, and is to be sent again.
-func (p *poster) post(b *batch) (*ack, error) {
+func (p *poster) post(b *batch) (*record.Delivery, error) {
 	ctx, cancel := context.WithTimeoutCause(context.Background(), p.timeout,
 		fmt.Errorf("%s gave no answer for %v", p.to, p.timeout))
 	defer cancel()
@@ -80,7 +67,7 @@ func (p *poster) post(b *batch) (*ack, error) {
 		return nil, err
 	}
 	request.Header.Set("Content-Type", "application/x-ndjson")
-	request.Header.Set("Winnow-Batch", b.id)
+	request.Header.Set(record.BatchHeader, b.id)
 	if p.token != "" {
 		request.Header.Set("Authorization", "Bearer "+p.token)
 	}
@@ -108,7 +95,7 @@ func (p *poster) named(ctx context.Context, err error) error {
 }
 
 // read takes the answer for a batch of that many lines.
-func (p *poster) read(status int, text []byte, lines int) (*ack, error) {
+func (p *poster) read(status int, text []byte, lines int) (*record.Delivery, error) {
 	if status != http.StatusOK {
 		err := fmt.Errorf("%s: status %d: %s", p.to, status, reason(text))
 		if final(status) {
@@ -116,13 +103,13 @@ func (p *poster) read(status int, text []byte, lines int) (*ack, error) {
 		}
 		return nil, err
 	}
-	var a ack
-	if err := json.Unmarshal(text, &a); err != nil || a.Stored == nil {
+	var a record.Delivery
+	if err := json.Unmarshal(text, &a); err != nil || !gjson.GetBytes(text, "stored").Exists() {
 		return nil, fmt.Errorf("%s: answers, but is no log store", p.to)
 	}
-	if !a.accountsFor(lines) {
+	if !a.AccountsFor(lines) { // one that has lost some answers 200 all the same
 		return nil, fmt.Errorf("%s %w: of %s it stored %d and refused %d", p.to, errMiscounted,
-			counted(lines), *a.Stored, len(a.Refused)+a.RefusedMore)
+			counted(lines), a.Stored, len(a.Refused)+a.RefusedMore)
 	}
 	return &a, nil
 }

@@ -36,14 +36,14 @@ func (s *Store) adopt(d *day, f *os.File, x *found) error {
 		return err
 	}
 	first, rest := ids[:min(len(ids), maxGroup)], ids[min(len(ids), maxGroup):]
-	g.commit = commit{Type: typeCommit, Time: s.clock.now().UTC(), Bytes: end, Lines: g.last, Batches: append([]string{}, first...), Adopted: true}
+	g.commit = commit{Type: record.TypeCommit, Time: s.clock.now().UTC(), Bytes: end, Lines: g.last, Batches: append([]string{}, first...), Adopted: true}
 	text := g.commit.sealWith(nil, sum)
 	g.to = end + int64(len(text))
 	g.grow(int64(len(text)))
 	groups := []*group{g}
 	for len(rest) > 0 { // a line of them all would be longer than any other
 		n := min(len(rest), maxGroup)
-		more := &group{from: g.to, commit: commit{Type: typeCommit, Time: g.commit.Time, At: g.to, Batches: rest[:n], Adopted: true}}
+		more := &group{from: g.to, commit: commit{Type: record.TypeCommit, Time: g.commit.Time, At: g.to, Batches: rest[:n], Adopted: true}}
 		line := more.commit.seal(nil)
 		more.to = more.from + int64(len(line))
 		more.grow(int64(len(line)))
@@ -157,7 +157,7 @@ func oldIDs(journal string) ([]string, error) {
 
 func parseExtent(line []byte) (from, to int64, id string, ok bool) {
 	fields := bytes.Fields(line)
-	if len(fields) != 3 || line[len(line)-1] != '\n' || !ValidID(string(fields[2])) {
+	if len(fields) != 3 || line[len(line)-1] != '\n' || !record.ValidBatchID(string(fields[2])) {
 		return 0, 0, "", false
 	}
 	from, err1 := strconv.ParseInt(string(fields[0]), 10, 64)

@@ -3,23 +3,10 @@ package store
 import (
 	"bytes"
 	"fmt"
-	"strings"
 	"sync"
+
+	"winnow/tools/internal/record"
 )
-
-// MaxID is the longest id of a batch.
-const MaxID = 128
-
-// ValidID tells whether id can name a batch: 1 to 128 of A-Z a-z 0-9 . _ : -
-func ValidID(id string) bool {
-	if id == "" || len(id) > MaxID {
-		return false
-	}
-	return strings.IndexFunc(id, func(r rune) bool {
-		letter := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9'
-		return !letter && !strings.ContainsRune("._:-", r)
-	}) < 0
-}
 
 // Batch is lines to be stored, all or none.
 type Batch struct {
@@ -52,8 +39,8 @@ func NewBatch(id string, body []byte, refuse func(line int, err error), stored f
 			continue
 		}
 		f, err := c.check(text)
-		if err == nil && string(f.kind) == typeCommit {
-			err = fmt.Errorf("the type %q is the log's own", typeCommit)
+		if err == nil && string(f.kind) == record.TypeCommit {
+			err = fmt.Errorf("the type %q is the log's own", record.TypeCommit)
 		}
 		if err != nil {
 			refuse(number, err)

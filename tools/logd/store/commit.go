@@ -8,8 +8,6 @@ import (
 	"time"
 )
 
-const typeCommit = "commit"
-
 // commitStart is how each commit begins.
 const commitStart = `{"type":"commit",`
 

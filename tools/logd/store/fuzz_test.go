@@ -40,9 +40,9 @@ func FuzzMatches(f *testing.F) {
 
 // FuzzOpen starts a log on whatever its files hold.
 func FuzzOpen(f *testing.F) {
-	c := commit{Type: typeCommit, Bytes: 8, Lines: 1, Batches: []string{"a"}, Time: noon}
+	c := commit{Type: record.TypeCommit, Bytes: 8, Lines: 1, Batches: []string{"a"}, Time: noon}
 	one := c.seal([]byte("{\"n\":1}\n"))
-	c = commit{Type: typeCommit, At: int64(len(one)), Bytes: 8, Lines: 1, Batches: []string{"b"}, Time: noon}
+	c = commit{Type: record.TypeCommit, At: int64(len(one)), Bytes: 8, Lines: 1, Batches: []string{"b"}, Time: noon}
 	two := append(one[:len(one):len(one)], c.seal([]byte("{\"n\":2}\n"))...)
 	e := entry{block: newBlock(0), Commit: c.CRC32C, Batches: []string{"a", "b"}}
 	e.grow(int64(len(two)))

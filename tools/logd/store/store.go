@@ -51,6 +51,7 @@ import (
 	"time"
 
 	"winnow/tools/internal/cli"
+	"winnow/tools/internal/record"
 
 	"golang.org/x/sys/unix"
 )
@@ -300,7 +301,7 @@ func (s *Store) store(batches []*Batch) error {
 // It is nil where there are none.
 func (s *Store) collect(batches []*Batch, at int64) *group {
 	s.buf = s.buf[:0]
-	g := &group{from: at, commit: commit{Type: typeCommit, Time: s.clock.now().UTC(), At: at, Batches: []string{}}}
+	g := &group{from: at, commit: commit{Type: record.TypeCommit, Time: s.clock.now().UTC(), At: at, Batches: []string{}}}
 	span := newBlock(at)
 	for _, b := range batches {
 		if b.Duplicate = b.ID != "" && (s.seen.has(b.ID) || slices.Contains(g.commit.Batches, b.ID)); b.Duplicate {
