@@ -104,7 +104,7 @@ func (p *poster) read(status int, text []byte, lines int) (*record.Delivery, err
 		return nil, err
 	}
 	var a record.Delivery
-	if err := json.Unmarshal(text, &a); err != nil || !gjson.GetBytes(text, "stored").Exists() {
+	if err := json.Unmarshal(text, &a); err != nil || gjson.GetBytes(text, "stored").Type != gjson.Number {
 		return nil, fmt.Errorf("%s: answers, but is no log store", p.to)
 	}
 	if !a.AccountsFor(lines) { // one that has lost some answers 200 all the same

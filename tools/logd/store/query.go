@@ -167,14 +167,14 @@ func (s *Store) Query(f *Filter, w io.Writer) error {
 func (s *Store) QueryViews(views []View, f *Filter, out *Limited) error {
 	var torn error
 	for _, v := range views {
-		err := v.query(f, out)
+		err := s.queryView(&v, f, out)
 		for errors.Is(err, errReplaced) {
 			var there bool
 			if v, there = s.viewAgain(v); !there {
 				err = nil // its time was over
 				break
 			}
-			err = v.query(f, out)
+			err = s.queryView(&v, f, out)
 		}
 		if errors.As(err, new(tornError)) {
 			torn = err
@@ -185,6 +185,17 @@ func (s *Store) QueryViews(views []View, f *Filter, out *Limited) error {
 		}
 	}
 	return torn
+}
+
+// queryView reads a day, unless its file was changed by somebody else since.
+func (s *Store) queryView(v *View, f *Filter, out *Limited) error {
+	s.mu.RLock()
+	same := slices.ContainsFunc(s.days, func(d *day) bool { return d.name == v.name && d.renews == v.from.renews })
+	s.mu.RUnlock()
+	if !same {
+		return errReplaced
+	}
+	return v.query(f, out)
 }
 
 // tornError is a compressed day that cannot be read to its end. A query goes on
