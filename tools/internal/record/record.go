@@ -69,7 +69,7 @@ const (
 
 // Header begins every line.
 type Header struct {
-	Type     string    `json:"type"`
+	Type     string    `json:"type"`     // what the line is
 	Time     time.Time `json:"time"`     // when the snapshot was taken, UTC; of a kill, when it ended
 	Host     string    `json:"host"`     // the host's name
 	Snapshot string    `json:"snapshot"` // the same for all lines of one snapshot, unique on its host
@@ -78,19 +78,19 @@ type Header struct {
 // Host is the first line of a snapshot.
 type Host struct {
 	Header
-	Source     string `json:"source"`
+	Source     string `json:"source"`      // module, cgroup2, cgroup1 or file: what served
 	BootID     string `json:"boot_id"`     // the host's boot, which at_ns counts from
 	Containers int    `json:"containers"`  // how many container lines follow
 	CPUs       int    `json:"cpus"`        // cores online
 	IntervalMS *int64 `json:"interval_ms"` // the span of the rates of all that ran throughout
 
-	TotalMemoryKB     uint64 `json:"total_memory_kb"`
-	FreeMemoryKB      uint64 `json:"free_memory_kb"`
-	UsedMemoryKB      uint64 `json:"used_memory_kb"` // total less free
-	AvailableMemoryKB uint64 `json:"available_memory_kb"`
+	TotalMemoryKB     uint64 `json:"total_memory_kb"`     // that the kernel has
+	FreeMemoryKB      uint64 `json:"free_memory_kb"`      // used for nothing
+	UsedMemoryKB      uint64 `json:"used_memory_kb"`      // total less free
+	AvailableMemoryKB uint64 `json:"available_memory_kb"` // that could be had without swapping
 
 	// The share of the last 10 s in which some task waited, from
-	// /proc/pressure; nil where the kernel has no PSI.
+	// /proc/pressure; null where the kernel has no PSI.
 	CPUPressurePercent    *float64 `json:"cpu_pressure_percent"`
 	MemoryPressurePercent *float64 `json:"memory_pressure_percent"`
 	IOPressurePercent     *float64 `json:"io_pressure_percent"`
@@ -100,52 +100,52 @@ type Host struct {
 // fields that a later stage adds are left out until it has.
 type Container struct {
 	Header
-	ID               string   `json:"id"`     // 64 hex digits
-	Engine           string   `json:"engine"` // by the name of its cgroup
-	PID              int      `json:"pid"`    // its first process, as the host numbers it
-	Process          string   `json:"process"`
-	Cmdline          *string  `json:"cmdline"`           // nil where it could not be had without waiting
+	ID               string   `json:"id"`                // 64 hex digits
+	Engine           string   `json:"engine"`            // docker, podman, containerd or crio, by the name of its cgroup
+	PID              int      `json:"pid"`               // its first process, as the host numbers it
+	Process          string   `json:"process"`           // that one's name
+	Cmdline          *string  `json:"cmdline"`           // that one's; null where it could not be had without waiting
 	CmdlineTruncated bool     `json:"cmdline_truncated"` // there was more than is shown
-	Processes        int      `json:"processes"`
-	MemoryKB         uint64   `json:"memory_kb"`       // usage less inactive file cache
-	MemoryLimitKB    *uint64  `json:"memory_limit_kb"` // nil without a limit of its own
-	RSSKB            uint64   `json:"rss_kb"`          // summed over its processes, like VSZKB
-	VSZKB            uint64   `json:"vsz_kb"`
+	Processes        int      `json:"processes"`         // how many it has
+	MemoryKB         uint64   `json:"memory_kb"`         // usage less inactive file cache
+	MemoryLimitKB    *uint64  `json:"memory_limit_kb"`   // null without a limit of its own
+	RSSKB            uint64   `json:"rss_kb"`            // resident, summed over its processes
+	VSZKB            uint64   `json:"vsz_kb"`            // mapped, summed over its processes
 	MemoryPercent    float64  `json:"memory_percent"`    // memory_kb of the host's total
 	CPUNS            uint64   `json:"cpu_ns"`            // since it started, exited processes included
 	AtNS             *int64   `json:"at_ns"`             // when cpu_ns was read, since the host's boot
-	CPUPercent       *float64 `json:"cpu_percent"`       // 100 is one core; nil in a first sample
-	IntervalMS       *int64   `json:"interval_ms"`       // the span that cpu_percent is taken over; nil with it
-	CPULimitPercent  *float64 `json:"cpu_limit_percent"` // nil without a limit of its own
+	CPUPercent       *float64 `json:"cpu_percent"`       // 100 is one core; null in a first sample
+	IntervalMS       *int64   `json:"interval_ms"`       // the span that cpu_percent is taken over; null with it
+	CPULimitPercent  *float64 `json:"cpu_limit_percent"` // null without a limit of its own
 
 	// Added by namectr, from Docker.
-	Name    string            `json:"name,omitempty"`
-	Image   string            `json:"image,omitempty"`
-	Labels  map[string]string `json:"labels,omitzero"` // an empty map is known to be empty
-	Created *time.Time        `json:"created,omitempty"`
+	Name    string            `json:"name,omitempty"`    // as docker ps shows it
+	Image   string            `json:"image,omitempty"`   // that it was made from
+	Labels  map[string]string `json:"labels,omitzero"`   // an empty map is known to be empty
+	Created *time.Time        `json:"created,omitempty"` // when it was made
 
 	// Added by classify. It writes null for a class that is not known yet,
 	// and for the rank of a container that takes no part.
-	Class   string `json:"class,omitempty"`
-	Verdict string `json:"verdict,omitempty"`
-	Reason  string `json:"reason,omitempty"`
-	Rank    int    `json:"rank,omitempty"` // 1 is the last of its class to be killed
+	Class   string `json:"class,omitempty"`   // low or high
+	Verdict string `json:"verdict,omitempty"` // keep or kill
+	Reason  string `json:"reason,omitempty"`  // of the verdict, for people
+	Rank    int    `json:"rank,omitempty"`    // 1 is the last of its class to be killed
 }
 
 // Process is one process of a container, with readsysinfo --processes.
 type Process struct {
 	Header
-	ID               string   `json:"id"` // its container's
-	PID              int      `json:"pid"`
-	Name             string   `json:"name"`
-	State            string   `json:"state"` // the letter of /proc/PID/stat
-	Cmdline          *string  `json:"cmdline"`
-	CmdlineTruncated bool     `json:"cmdline_truncated"`
-	VSZKB            uint64   `json:"vsz_kb"`
-	RSSKB            uint64   `json:"rss_kb"`
-	MemoryPercent    float64  `json:"memory_percent"`
-	CPUNS            *uint64  `json:"cpu_ns"` // nil where it has too many threads to count
-	CPUPercent       *float64 `json:"cpu_percent"`
+	ID               string   `json:"id"`                // its container's
+	PID              int      `json:"pid"`               // as the host numbers it
+	Name             string   `json:"name"`              // up to 15 bytes, as the kernel keeps it
+	State            string   `json:"state"`             // the letter of /proc/PID/stat
+	Cmdline          *string  `json:"cmdline"`           // null where it could not be had without waiting
+	CmdlineTruncated bool     `json:"cmdline_truncated"` // there was more than is shown
+	VSZKB            uint64   `json:"vsz_kb"`            // mapped
+	RSSKB            uint64   `json:"rss_kb"`            // resident
+	MemoryPercent    float64  `json:"memory_percent"`    // rss_kb of the host's total
+	CPUNS            *uint64  `json:"cpu_ns"`            // since it started; null where it has too many threads to count
+	CPUPercent       *float64 `json:"cpu_percent"`       // 100 is one core; null in a first sample
 }
 
 // End is the last line of a snapshot, by which one that was cut short is known.
@@ -157,12 +157,14 @@ type End struct {
 // Kill is what became of one verdict kill.
 type Kill struct {
 	Header
-	ID     string `json:"id"`
-	Name   string `json:"name"`
-	Image  string `json:"image"`
-	Class  string `json:"class"`
-	Reason string `json:"reason"` // the verdict's
-	Result string `json:"result"`
+	// The container's.
+	ID    string `json:"id"`
+	Name  string `json:"name"`
+	Image string `json:"image"`
+	Class string `json:"class"`
+
+	Reason string `json:"reason"`  // the verdict's
+	Result string `json:"result"`  // killed, gone, stale, protected, dry_run or failed
 	Signal string `json:"signal"`  // the one that ended it, "" where none did
 	TookMS int64  `json:"took_ms"` // from the first question to Docker to the last
 	Error  string `json:"error"`   // why it was not killed, "" where it was
