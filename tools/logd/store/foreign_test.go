@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestTodaysFileInOtherHands has somebody else change the file that is written:
@@ -171,6 +173,76 @@ func TestAStoppedLogMayBeEdited(t *testing.T) {
 			}
 			if said := verified(t, dir); (said == "") != (test.verify == "") || !strings.Contains(said, test.verify) {
 				t.Errorf("verify says %q", said)
+			}
+		})
+	}
+}
+
+// TestADayThatIsOverInOtherHands has somebody change a day that logd no longer
+// writes to: a query ends, and later ones are of what is there.
+func TestADayThatIsOverInOtherHands(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name, want string
+		do         func(t *testing.T, path string)
+	}{
+		{"removed", "new", func(t *testing.T, path string) { check(t, os.Remove(path)) }},
+		{"replaced by an older copy", "n1 new", func(t *testing.T, path string) {
+			text, err := os.ReadFile(path)
+			check(t, err)
+			check(t, os.Remove(path))
+			end := strings.Index(string(text), "{\"n\":2}\n")
+			check(t, os.WriteFile(path, text[:end], 0o640))
+		}},
+		{"edited", "n1 edited n3 new", func(t *testing.T, path string) {
+			text, err := os.ReadFile(path)
+			check(t, err)
+			check(t, os.WriteFile(path, []byte(strings.Replace(string(text), `{"n":2}`, `{"edited":2}`, 1)), 0o640))
+		}},
+		{"replaced by a pipe", "new", func(t *testing.T, path string) {
+			check(t, os.Remove(path))
+			check(t, unix.Mkfifo(path, 0o640))
+		}},
+		{"replaced by a directory", "new", func(t *testing.T, path string) {
+			check(t, os.Remove(path))
+			check(t, os.Mkdir(path, 0o750))
+		}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			s := openLog(t, dir)
+			for n := 1; n <= 3; n++ {
+				s.add(t, fmt.Sprint("b", n), fmt.Sprintf("{\"n\":%d}\n", n))
+			}
+			s.fake.pass(day1)
+			s.add(t, "new", "{\"new\":0}\n")
+			s.tendNow()
+			test.do(t, filepath.Join(dir, noonDay))
+			ended := make(chan error, 1)
+			var got strings.Builder
+			f := AnyTime(Filter{})
+			go func() { ended <- s.Query(&f, &got) }()
+			select {
+			case err := <-ended:
+				if !strings.HasSuffix(got.String(), "{\"new\":0}\n") {
+					t.Errorf("at first answers %q, %v", got.String(), err)
+				}
+			case <-time.After(20 * time.Second):
+				t.Fatal("a query does not end")
+			}
+			s.tendNow()
+			answer := s.all(t)
+			if got := strings.NewReplacer("{", "", "}", "", "\"n\":", "n", ":2", "", ":0", "", "\"", "", "\n", " ").Replace(answer); got != test.want+" " {
+				t.Errorf("answers %q, want %q; said %s", got, test.want, s.said)
+			}
+			if !strings.Contains(s.said.String(), noonDay) {
+				t.Errorf("said %q", s.said)
+			}
+			s.close(t)
+			if s = openLog(t, dir, func(u *setup) { u.clock = newClock(); u.clock.pass(day1) }); s.all(t) != answer {
+				t.Errorf("after a restart answers %q, before %q", s.all(t), answer)
 			}
 		})
 	}

@@ -245,11 +245,21 @@ func own(path string, mode os.FileMode, group int) error {
 }
 
 // openOwned opens a file of the log, or makes it. A symbolic link is not
-// followed.
+// followed, and what is no file neither read nor waited for.
 func openOwned(path string, flags int, group int) (*os.File, error) {
-	f, err := os.OpenFile(path, flags&^os.O_CREATE|unix.O_NOFOLLOW, 0)
-	if err == nil || !errors.Is(err, os.ErrNotExist) || flags&os.O_CREATE == 0 {
-		return f, err
+	f, err := os.OpenFile(path, flags&^os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err == nil {
+		info, err := f.Stat()
+		if err == nil && !info.Mode().IsRegular() {
+			err = fmt.Errorf("%s is no file", path)
+		}
+		if err != nil {
+			return nil, errors.Join(err, f.Close())
+		}
+		return f, nil
+	}
+	if !errors.Is(err, os.ErrNotExist) || flags&os.O_CREATE == 0 {
+		return nil, err
 	}
 	f, err = os.OpenFile(path, flags|os.O_EXCL, fileMode)
 	if err != nil {

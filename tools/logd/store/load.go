@@ -260,6 +260,8 @@ func (s *Store) loadDay(d *day, now bool) ([]string, error) {
 }
 
 func (s *Store) leaveUnknown(d *day) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	n := d.info.Size()
 	d.blocks = []block{unknownBlock(0, n, 0, n)}
 	d.open.block = newBlock(n)

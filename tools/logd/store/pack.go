@@ -229,12 +229,12 @@ var errDiffers = errors.New("the compressed day does not hold the plain one")
 
 // sameLines tells whether a compressed day holds a plain one, by reading both.
 func sameLines(packed, plain string, stop <-chan struct{}) error {
-	a, err := os.Open(packed)
+	a, err := openOwned(packed, os.O_RDONLY, -1)
 	if err != nil {
 		return err
 	}
 	defer a.Close()
-	b, err := os.Open(plain)
+	b, err := openOwned(plain, os.O_RDONLY, -1)
 	if err != nil {
 		return err
 	}

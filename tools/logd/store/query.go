@@ -169,11 +169,16 @@ func (s *Store) QueryViews(views []View, f *Filter, out *Limited) error {
 	for _, v := range views {
 		err := v.query(f, out)
 		for errors.Is(err, errReplaced) {
-			var there bool
-			if v, there = s.viewAgain(v); !there {
+			again, there := s.viewAgain(v)
+			if !there {
 				err = nil // its time was over
 				break
 			}
+			if again.path == v.path && os.SameFile(again.info, v.info) {
+				err = tornError{fmt.Errorf("%s was changed by somebody else, and is still to be read anew", v.path)}
+				break
+			}
+			v = again
 			err = v.query(f, out)
 		}
 		if errors.As(err, new(tornError)) {
@@ -187,7 +192,7 @@ func (s *Store) QueryViews(views []View, f *Filter, out *Limited) error {
 	return torn
 }
 
-// tornError is a compressed day that cannot be read to its end. A query goes on
+// tornError is a day that cannot be read, or not to its end. A query goes on
 // with what can, and fails only then.
 type tornError struct{ error }
 
@@ -210,6 +215,10 @@ var errReplaced = errors.New("its file was replaced")
 
 // openView opens the file that the view is of.
 func (v *View) openFile() (*os.File, error) {
+	info, err := os.Lstat(v.path)
+	if errors.Is(err, os.ErrNotExist) || err == nil && !info.Mode().IsRegular() {
+		return nil, errReplaced
+	}
 	file, err := openOwned(v.path, os.O_RDONLY, -1)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, errReplaced
@@ -217,7 +226,7 @@ func (v *View) openFile() (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	info, err := file.Stat()
+	info, err = file.Stat()
 	if err == nil && !os.SameFile(info, v.info) {
 		err = errReplaced
 	}

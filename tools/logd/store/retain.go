@@ -49,12 +49,16 @@ func (s *Store) tend() error {
 	return errors.Join(errs...)
 }
 
-// tendDay reads a day whose index was lost, and compresses one that is plain.
+// tendDay reads a day that somebody changed or whose index was lost, and
+// compresses one that is plain.
 func (s *Store) tendDay(d *day) error {
 	s.changing.Lock()
 	defer s.changing.Unlock()
 	if !slices.Contains(s.others(), d) {
 		return nil // it was removed meanwhile
+	}
+	if there, err := s.lookAt(d); !there || err != nil {
+		return err
 	}
 	var errs []error
 	if d.isUnknown() && !d.torn {
@@ -64,6 +68,31 @@ func (s *Store) tendDay(d *day) error {
 		errs = append(errs, s.pack(d))
 	}
 	return errors.Join(errs...)
+}
+
+// lookAt sees to it that d, which is not written to, is what its path has: one
+// that somebody changed is read anew, and one that they removed forgotten.
+func (s *Store) lookAt(d *day) (there bool, err error) {
+	info, err := s.disk.Stat(d.path)
+	switch {
+	case errors.Is(err, os.ErrNotExist), err == nil && !info.Mode().IsRegular():
+		s.warn("%s was removed by somebody else", d.path)
+		s.forget(d)
+		return false, d.index.remove()
+	case err != nil:
+		return true, err
+	case os.SameFile(info, d.info) && (d.tail || info.Size() == d.fileSize()):
+		return true, nil
+	}
+	s.warn("%s was changed by somebody else, and is read anew", d.path)
+	d.torn = false
+	return true, s.reload(d)
+}
+
+func (s *Store) forget(d *day) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.days = slices.DeleteFunc(s.days, func(other *day) bool { return other == d })
 }
 
 // trim removes what is too old or too much.
@@ -136,9 +165,7 @@ func (d *day) ended(now time.Time) time.Time {
 }
 
 func (s *Store) remove(d *day) error {
-	s.mu.Lock()
-	s.days = slices.DeleteFunc(s.days, func(other *day) bool { return other == d })
-	s.mu.Unlock()
+	s.forget(d)
 	err := errors.Join(s.disk.Remove(d.path), d.index.remove(), ignoreMissing(os.Remove(s.own(d.name+journalExt))))
 	for _, beside := range []string{".*" + quarantineExt, ".replaced-*"} {
 		paths, _ := filepath.Glob(filepath.Join(s.Dir, d.name+plainExt+beside))
