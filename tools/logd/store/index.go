@@ -115,6 +115,7 @@ func openIndex(path string, group int) (*indexFile, []entry, error) {
 // how many bytes they take.
 func readIndex(f *os.File) (entries []entry, whole int64, err error) {
 	in := newLineReader(f)
+	var ids lastIDs
 	for {
 		line, err := in.next()
 		if err != nil || len(line) == 0 {
@@ -125,6 +126,7 @@ func readIndex(f *os.File) (entries []entry, whole int64, err error) {
 			return entries, whole, nil
 		}
 		entries = append(entries, e)
+		ids.trim(entries)
 		whole += int64(len(line))
 	}
 }

@@ -167,13 +167,15 @@ func (d *day) written() time.Time {
 // found is what a day's file holds.
 type found struct {
 	indexer
-	closed  []entry
-	packed  []entry // of a compressed day, by its frames
-	commits int
-	bad     []*group // that good ones follow
-	size    int64    // up to the last good commit
-	ids     []string // the last ones
-	lines   int      // read
+	closed    []entry
+	closedIDs lastIDs
+	packed    []entry // of a compressed day, by its frames
+	packedIDs lastIDs
+	commits   int
+	bad       []*group // that good ones follow
+	size      int64    // up to the last good commit
+	ids       []string // the last ones
+	lines     int      // read
 }
 
 func newFound(known []entry) *found {
@@ -215,6 +217,7 @@ func (x *found) read(r *groupReader) error {
 			x.closed = append(x.closed, x.add(b)...)
 			x.keep(b.commit.Batches)
 		}
+		x.closedIDs.trim(x.closed)
 		x.bad, bad = append(x.bad, bad...), nil
 		x.size = g.to
 	}

@@ -118,6 +118,7 @@ func (x *found) endFrame(e *entry, in *frames) {
 	}
 	e.From, e.To = in.from, in.to
 	x.packed = append(x.packed, *e)
+	x.packedIDs.trim(x.packed)
 }
 
 // pack replaces a day's file by a compressed one, of which `zstdcat` makes the
