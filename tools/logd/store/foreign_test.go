@@ -1,7 +1,9 @@
 package store
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -246,6 +248,79 @@ func TestADayThatIsOverInOtherHands(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestAHoleInADayHidesNothingBehindIt takes more out of a day's middle than any
+// line is long, as a file system does that loses blocks.
+func TestAHoleInADayHidesNothingBehindIt(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := openLog(t, dir)
+	line := fmt.Sprintf("{\"x\":\"%s\"}\n", strings.Repeat("x", 2<<20))
+	for n := range 8 {
+		s.add(t, fmt.Sprint("b", n), line)
+	}
+	s.add(t, "last", "{\"last\":1}\n")
+	s.close(t)
+	f, err := os.OpenFile(filepath.Join(dir, noonDay), os.O_WRONLY, 0)
+	check(t, err)
+	_, err = f.WriteAt(make([]byte, 10<<20), 3<<20)
+	check(t, errors.Join(err, f.Close()))
+	day := readFile(t, dir, noonDay)
+	look := func(s *testStore, how string) {
+		t.Helper()
+		if got := s.all(t); strings.Count(got, line) != 2 || !strings.HasSuffix(got, "{\"last\":1}\n") {
+			t.Errorf("%s: answers %d bytes, with %d whole lines; said %s", how, len(got), strings.Count(got, line), s.said)
+		}
+	}
+	for _, how := range []string{"with its index", "without"} {
+		s = openLog(t, dir)
+		look(s, how)
+		if b := s.add(t, "last", "{}\n"); !b.Duplicate {
+			t.Errorf("%s: the last batch is stored again", how)
+		}
+		s.close(t)
+		if readFile(t, dir, noonDay) != day {
+			t.Fatalf("%s: the day was changed: %v", how, files(t, dir, "*"))
+		}
+		check(t, os.RemoveAll(filepath.Join(dir, ownDir)))
+	}
+	if said := verified(t, dir); strings.Count(said, "\n") != 1 || !strings.Contains(said, "lines 4 to 5, bytes 2097") {
+		t.Errorf("verify says %q", said)
+	}
+	later := func(u *setup) { u.Compress = true; u.clock.pass(day1) }
+	s = openLog(t, dir, later)
+	s.add(t, "", "{\"last\":1}\n")
+	eventually(t, "the day is compressed", func() bool { return len(files(t, dir, noonDay)) == 0 })
+	look(s, "compressed")
+	s.close(t)
+	check(t, os.RemoveAll(filepath.Join(dir, ownDir)))
+	s = openLog(t, dir, later)
+	look(s, "compressed, without its index")
+	if said := verified(t, dir); strings.Count(said, "\n") != 1 || !strings.Contains(said, "bytes 2097") {
+		t.Errorf("compressed, verify says %q", said)
+	}
+}
+
+// TestALineWithoutAnEndTakesNoMemory has a day that is not indexed yet.
+func TestALineWithoutAnEndTakesNoMemory(t *testing.T) {
+	t.Parallel()
+	const end = 100 << 20
+	text := io.MultiReader(strings.NewReader("{\"n\":1}\n{\"n"), io.LimitReader(zeros{}, end), strings.NewReader("\n{\"n\":2}\n"))
+	f := AnyTime(Filter{})
+	var got strings.Builder
+	out := NewLimited(&got, 0)
+	check(t, scan(text, &f, out))
+	if got.String() != "{\"n\":1}\n{\"n\":2}\n" || len(out.buf) > 2*longestLine {
+		t.Errorf("answers %.100q, with a buffer of %d bytes", got.String(), len(out.buf))
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
 }
 
 func TestWhatIsNoFileIsLeftAlone(t *testing.T) {

@@ -353,7 +353,7 @@ func scan(r io.Reader, f *Filter, out *Limited) error {
 	}
 	buf := out.buf
 	needle := f.needle()
-	held := 0
+	held, hole := 0, false
 	for {
 		n, err := io.ReadFull(r, buf[held:])
 		end := held + n
@@ -361,11 +361,18 @@ func scan(r io.Reader, f *Filter, out *Limited) error {
 		if err != nil && !last {
 			return err
 		}
+		if hole {
+			at := bytes.IndexByte(buf[:end], '\n') + 1
+			end, hole = copy(buf, buf[at:end]), at == 0
+		}
 		whole := bytes.LastIndexByte(buf[:end], '\n') + 1
 		if err := scanLines(buf[:whole], needle, f, out); err != nil || last {
 			return err
 		}
 		held = copy(buf, buf[whole:end])
+		if held > longestLine || hole { // no line: memory has no room for a hole
+			held, hole = 0, true
+		}
 		if held == len(buf) {
 			buf = append(buf, make([]byte, len(buf))...) // a line longer than a chunk
 			out.buf = buf
