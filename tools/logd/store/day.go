@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -39,6 +40,8 @@ type day struct {
 	stale error      // why it has to be read again before it is written to
 	torn  bool       // it is compressed, and cannot be read to its end
 	tail  bool       // the file goes on behind size with what was never acknowledged
+
+	changing sync.Mutex // held while it is changed or removed, but by what writes to it
 }
 
 // add joins a group that follows the others.

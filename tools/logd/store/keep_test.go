@@ -29,6 +29,39 @@ func manyDays(t *testing.T, dir string, days, groups int, set ...func(*setup)) *
 	return s
 }
 
+// TestAWriterDoesNotWaitForADayToBeCompressed has the log reach its bound while
+// a day takes long to compress.
+func TestAWriterDoesNotWaitForADayToBeCompressed(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := openLog(t, dir, func(u *setup) { u.RetainSize = 4 << 20 })
+	line := fmt.Sprintf("{\"x\":\"%s\"}\n", strings.Repeat("x", 300<<10))
+	for range 10 {
+		s.add(t, "", line)
+	}
+	busy := s.others()[2]
+	busy.changing.Lock()
+	for n := range 40 {
+		done := make(chan error, 1)
+		go func() { done <- s.Append(newBatch("", line)) }()
+		select {
+		case err := <-done:
+			check(t, err)
+		case <-time.After(10 * time.Second):
+			busy.changing.Unlock()
+			t.Fatalf("line %d waits", n)
+		}
+	}
+	if days, _ := s.Size(); days > 10 {
+		t.Errorf("%d files stay", days)
+	}
+	busy.changing.Unlock()
+	s.tendNow()
+	if _, size := s.Size(); size > 4<<20 {
+		t.Errorf("%d bytes stay", size)
+	}
+}
+
 func TestCompressedDaysAreThePlainOnes(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

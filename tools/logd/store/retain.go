@@ -46,14 +46,14 @@ func (s *Store) tend() error {
 		}
 		errs = append(errs, s.tendDay(d))
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, s.trim())...)
 }
 
 // tendDay reads a day that somebody changed or whose index was lost, and
 // compresses one that is plain.
 func (s *Store) tendDay(d *day) error {
-	s.changing.Lock()
-	defer s.changing.Unlock()
+	d.changing.Lock()
+	defer d.changing.Unlock()
 	if !slices.Contains(s.others(), d) {
 		return nil // it was removed meanwhile
 	}
@@ -95,16 +95,18 @@ func (s *Store) forget(d *day) {
 	s.days = slices.DeleteFunc(s.days, func(other *day) bool { return other == d })
 }
 
-// trim removes what is too old or too much.
+// trim removes what is too old or too much. A day that is being compressed is
+// left for later: whoever writes would wait for that.
 func (s *Store) trim() error {
-	if len(s.expired()) == 0 {
-		return nil
-	}
-	s.changing.Lock()
-	defer s.changing.Unlock()
 	var errs []error
 	for _, d := range s.expired() {
-		errs = append(errs, s.remove(d))
+		if !d.changing.TryLock() {
+			continue
+		}
+		if slices.Contains(s.others(), d) {
+			errs = append(errs, s.remove(d))
+		}
+		d.changing.Unlock()
 	}
 	return errors.Join(errs...)
 }
@@ -134,7 +136,10 @@ func (s *Store) expired() []*day {
 	}
 	now, certain := s.clock.now(), s.clock.certain()
 	var old []*day
-	for _, d := range s.others() {
+	others := s.others()
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, d := range others {
 		aged := s.Retain > 0 && certain && now.Sub(d.ended(now)) > s.Retain
 		if !aged && over <= 0 {
 			continue
