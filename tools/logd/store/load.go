@@ -283,7 +283,8 @@ func (s *Store) readDay(d *day, f *os.File, known []entry, claimed int64) ([]str
 		if err != nil {
 			s.warn("%s: %v", d.path, err) // it can still be read, as far as it goes
 			s.leaveUnknown(d)
-			return oldIDs(s.own(d.name + journalExt))
+			ids, err := oldIDs(s.own(d.name + journalExt))
+			return append(ids, packedIDs(f, d.info.Size())...), err
 		}
 	} else if !d.packed {
 		from := x.open.From

@@ -221,7 +221,7 @@ func (s *Store) unpack(d *day) error {
 	}
 	defer z.Close()
 	tmp := s.own(d.name + unfinishedExt)
-	out, err := openOwned(tmp, os.O_CREATE|os.O_RDWR, s.group)
+	out, err := s.makeUnfinished(tmp)
 	if err != nil {
 		return err
 	}
