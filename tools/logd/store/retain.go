@@ -71,7 +71,8 @@ func (s *Store) tendDay(d *day) error {
 }
 
 // lookAt sees to it that d, which is not written to, is what its path has: one
-// that somebody changed is read anew, and one that they removed forgotten.
+// that somebody changed, or that could not be adopted, is read anew, and one that
+// they removed forgotten.
 func (s *Store) lookAt(d *day) (there bool, err error) {
 	info, err := s.disk.Stat(d.path)
 	switch {
@@ -81,6 +82,11 @@ func (s *Store) lookAt(d *day) (there bool, err error) {
 		return false, d.index.remove()
 	case err != nil:
 		return true, err
+	case d.stale != nil:
+		if err := s.reload(d); err != nil {
+			return true, err
+		}
+		return true, d.stale
 	case os.SameFile(info, d.info) && (d.tail || info.Size() == d.fileSize()):
 		return true, nil
 	}
