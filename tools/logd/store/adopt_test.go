@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -184,5 +185,42 @@ func TestALogdFromBeforeIsKeptOff(t *testing.T) {
 	openLog(t, dir)
 	if left := files(t, dir, ownDir+"/lock"); len(left) > 0 {
 		t.Errorf("left is %v", left)
+	}
+}
+
+// fullDisk has no room until it is given some.
+type fullDisk struct {
+	quickDisk
+	hasRoom atomic.Bool
+}
+
+func (d *fullDisk) Free(dir string) (int64, error) {
+	if !d.hasRoom.Load() {
+		return 0, nil
+	}
+	return d.quickDisk.Free(dir)
+}
+
+// TestAdoptionIsTriedAgain has no room for a commit at the start.
+func TestAdoptionIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	writeFile(t, dir, noonDay, "{\"n\":1}\n{\"n\":2}\n{\"torn\":")
+	d := &fullDisk{quickDisk: quickDisk{realDisk{-1}}}
+	s := openLog(t, dir, func(u *setup) { u.disk, u.Compress = d, true; u.clock.pass(day1) })
+	if got := s.all(t); got != "{\"n\":1}\n{\"n\":2}\n" {
+		t.Errorf("without room answers %q", got)
+	}
+	d.hasRoom.Store(true)
+	s.add(t, "", "{\"n\":3}\n")
+	s.tendNow()
+	if got := s.all(t); got != "{\"n\":1}\n{\"n\":2}\n{\"n\":3}\n" {
+		t.Errorf("answers %q", got)
+	}
+	if len(files(t, dir, noonDay+".zst")) != 1 || len(files(t, dir, noonDay+".16*"+quarantineExt)) != 1 {
+		t.Errorf("there are %v; said %s", files(t, dir, "*"), s.said)
+	}
+	if said := verified(t, dir); said != "" {
+		t.Errorf("verify says %s", said)
 	}
 }

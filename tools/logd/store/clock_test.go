@@ -145,3 +145,28 @@ func TestNothingIsRemovedOnTheWordOfOneReading(t *testing.T) {
 		t.Errorf("%d days are left in the end; said %s", n, s.said)
 	}
 }
+
+// TestADayAheadIsNotWrittenToOnceItIsNear has logd wait over midnight beside a
+// stray file, which then is of the next day.
+func TestADayAheadIsNotWrittenToOnceItIsNear(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := openLog(t, dir)
+	s.add(t, "", "{\"n\":1}\n")
+	s.close(t)
+	writeFile(t, dir, "2026-11-23.jsonl", "{\"stray\":1}\n")
+	s = openLog(t, dir)
+	_, end, _ := s.Views(&Filter{}, Position{})
+	s.fake.pass(day1)
+	s.add(t, "", "{\"n\":2}\n")
+	if got := withoutCommits(readFile(t, dir, "2026-11-23.jsonl")); got != "{\"stray\":1}\n" {
+		t.Errorf("the stray file is %q", got)
+	}
+	f := AnyTime(Filter{})
+	var later strings.Builder
+	views, _, _ := s.Views(&f, end)
+	check(t, s.QueryViews(views, &f, NewLimited(&later, 0)))
+	if later.String() != "{\"n\":2}\n" {
+		t.Errorf("a follower gets %q", later.String())
+	}
+}

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -37,8 +39,12 @@ type day struct {
 	index *indexFile // nil where there is none
 	dirty bool       // the file may go on with a group that was refused
 	stale error      // why it has to be read again before it is written to
+	gone  bool       // it was not there when it was last looked at
 	torn  bool       // it is compressed, and cannot be read to its end
 	tail  bool       // the file goes on behind size with what was never acknowledged
+
+	over     atomic.Bool // it is to be removed
+	changing sync.Mutex  // held while it is changed or removed, but by what writes to it
 }
 
 // add joins a group that follows the others.

@@ -1,13 +1,17 @@
 package store
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestTodaysFileInOtherHands has somebody else change the file that is written:
@@ -185,6 +189,149 @@ func TestAStoppedLogMayBeEdited(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestADayThatIsOverInOtherHands has somebody change a day that logd no longer
+// writes to: a query ends, and later ones are of what is there.
+func TestADayThatIsOverInOtherHands(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name, want string
+		do         func(t *testing.T, path string)
+	}{
+		{"removed", "new", func(t *testing.T, path string) { check(t, os.Remove(path)) }},
+		{"replaced by an older copy", "n1 new", func(t *testing.T, path string) {
+			text, err := os.ReadFile(path)
+			check(t, err)
+			check(t, os.Remove(path))
+			end := strings.Index(string(text), "{\"n\":2}\n")
+			check(t, os.WriteFile(path, text[:end], 0o640))
+		}},
+		{"edited", "n1 edited n3 new", func(t *testing.T, path string) {
+			text, err := os.ReadFile(path)
+			check(t, err)
+			check(t, os.WriteFile(path, []byte(strings.Replace(string(text), `{"n":2}`, `{"edited":2}`, 1)), 0o640))
+		}},
+		{"replaced by a pipe", "new", func(t *testing.T, path string) {
+			check(t, os.Remove(path))
+			check(t, unix.Mkfifo(path, 0o640))
+		}},
+		{"replaced by a directory", "new", func(t *testing.T, path string) {
+			check(t, os.Remove(path))
+			check(t, os.Mkdir(path, 0o750))
+		}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			s := openLog(t, dir)
+			for n := 1; n <= 3; n++ {
+				s.add(t, fmt.Sprint("b", n), fmt.Sprintf("{\"n\":%d}\n", n))
+			}
+			s.fake.pass(day1)
+			s.add(t, "new", "{\"new\":0}\n")
+			s.tendNow()
+			test.do(t, filepath.Join(dir, noonDay))
+			ended := make(chan error, 1)
+			var got strings.Builder
+			f := AnyTime(Filter{})
+			go func() { ended <- s.Query(&f, &got) }()
+			select {
+			case err := <-ended:
+				if !strings.HasSuffix(got.String(), "{\"new\":0}\n") {
+					t.Errorf("at first answers %q, %v", got.String(), err)
+				}
+			case <-time.After(20 * time.Second):
+				t.Fatal("a query does not end")
+			}
+			s.tendNow()
+			answer := s.all(t)
+			if got := strings.NewReplacer("{", "", "}", "", "\"n\":", "n", ":2", "", ":0", "", "\"", "", "\n", " ").Replace(answer); got != test.want+" " {
+				t.Errorf("answers %q, want %q; said %s", got, test.want, s.said)
+			}
+			if !strings.Contains(s.said.String(), noonDay) {
+				t.Errorf("said %q", s.said)
+			}
+			s.close(t)
+			if s = openLog(t, dir, func(u *setup) { u.clock = newClock(); u.clock.pass(day1) }); s.all(t) != answer {
+				t.Errorf("after a restart answers %q, before %q", s.all(t), answer)
+			}
+		})
+	}
+}
+
+// TestAHoleInADayHidesNothingBehindIt takes more out of a day's middle than any
+// line is long, as a file system does that loses blocks.
+func TestAHoleInADayHidesNothingBehindIt(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := openLog(t, dir)
+	line := fmt.Sprintf("{\"x\":\"%s\"}\n", strings.Repeat("x", 2<<20))
+	for n := range 8 {
+		s.add(t, fmt.Sprint("b", n), line)
+	}
+	s.add(t, "last", "{\"last\":1}\n")
+	s.close(t)
+	f, err := os.OpenFile(filepath.Join(dir, noonDay), os.O_WRONLY, 0)
+	check(t, err)
+	_, err = f.WriteAt(make([]byte, 10<<20), 3<<20)
+	check(t, errors.Join(err, f.Close()))
+	day := readFile(t, dir, noonDay)
+	look := func(s *testStore, how string) {
+		t.Helper()
+		if got := s.all(t); strings.Count(got, line) != 2 || !strings.HasSuffix(got, "{\"last\":1}\n") {
+			t.Errorf("%s: answers %d bytes, with %d whole lines; said %s", how, len(got), strings.Count(got, line), s.said)
+		}
+	}
+	for _, how := range []string{"with its index", "without"} {
+		s = openLog(t, dir)
+		look(s, how)
+		if b := s.add(t, "last", "{}\n"); !b.Duplicate {
+			t.Errorf("%s: the last batch is stored again", how)
+		}
+		s.close(t)
+		if readFile(t, dir, noonDay) != day {
+			t.Fatalf("%s: the day was changed: %v", how, files(t, dir, "*"))
+		}
+		check(t, os.RemoveAll(filepath.Join(dir, ownDir)))
+	}
+	if said := verified(t, dir); strings.Count(said, "\n") != 1 || !strings.Contains(said, "lines 4 to 5, bytes 2097") {
+		t.Errorf("verify says %q", said)
+	}
+	later := func(u *setup) { u.Compress = true; u.clock.pass(day1) }
+	s = openLog(t, dir, later)
+	s.add(t, "", "{\"last\":1}\n")
+	eventually(t, "the day is compressed", func() bool { return len(files(t, dir, noonDay)) == 0 })
+	look(s, "compressed")
+	s.close(t)
+	check(t, os.RemoveAll(filepath.Join(dir, ownDir)))
+	s = openLog(t, dir, later)
+	look(s, "compressed, without its index")
+	if said := verified(t, dir); strings.Count(said, "\n") != 1 || !strings.Contains(said, "bytes 2097") {
+		t.Errorf("compressed, verify says %q", said)
+	}
+}
+
+// TestALineWithoutAnEndTakesNoMemory has a day that is not indexed yet.
+func TestALineWithoutAnEndTakesNoMemory(t *testing.T) {
+	t.Parallel()
+	const end = 100 << 20
+	text := io.MultiReader(strings.NewReader("{\"n\":1}\n{\"n"), io.LimitReader(zeros{}, end), strings.NewReader("\n{\"n\":2}\n"))
+	f := AnyTime(Filter{})
+	var got strings.Builder
+	out := NewLimited(&got, 0)
+	check(t, scan(text, &f, out))
+	if got.String() != "{\"n\":1}\n{\"n\":2}\n" || len(out.buf) > 2*longestLine {
+		t.Errorf("answers %.100q, with a buffer of %d bytes", got.String(), len(out.buf))
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
 }
 
 func TestWhatIsNoFileIsLeftAlone(t *testing.T) {

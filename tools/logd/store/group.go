@@ -63,7 +63,9 @@ func (r *groupReader) read() (g *group, rest *group, err error) {
 			return nil, g, err
 		}
 		r.at += int64(len(line))
-		r.number++
+		if line[len(line)-1] == '\n' {
+			r.number++
+		}
 		g.to, g.last = r.at, r.number
 		c, ok := parseCommit(line)
 		if r.line != nil {
@@ -88,6 +90,9 @@ func (r *groupReader) nextLine() ([]byte, error) {
 		}
 		if r.more == nil {
 			return nil, io.EOF
+		}
+		if len(r.in.long) > 0 { // a frame that ends within what is no line
+			return r.in.long, nil
 		}
 		in, err := r.more()
 		if err != nil {
@@ -186,7 +191,8 @@ func (g *group) grow(commit int64) {
 	g.blocks[len(g.blocks)-1].grow(commit)
 }
 
-// lineReader reads lines of any bytes, up to a length that none has.
+// lineReader reads lines of any bytes. What is longer than any line, such as a
+// hole, comes in pieces.
 type lineReader struct {
 	in   *bufio.Reader
 	long []byte
@@ -200,7 +206,7 @@ func newLineReader(r io.Reader) *lineReader {
 }
 
 // next is the next line with its newline, which is valid until the next call.
-// At the end it is empty, and so it is where what remains is no line.
+// It is empty at the end, where long is what remains.
 func (r *lineReader) next() ([]byte, error) {
 	line, err := r.in.ReadSlice('\n')
 	if err == nil {
@@ -212,9 +218,9 @@ func (r *lineReader) next() ([]byte, error) {
 		r.long = append(r.long, line...)
 	}
 	switch {
-	case err == nil:
+	case err == nil, errors.Is(err, bufio.ErrBufferFull):
 		return r.long, nil
-	case errors.Is(err, io.EOF), errors.Is(err, bufio.ErrBufferFull):
+	case errors.Is(err, io.EOF):
 		return nil, nil
 	}
 	return nil, err

@@ -33,3 +33,17 @@ func (s *seenIDs) add(id string) {
 	s.ring[s.next] = id
 	s.next = (s.next + 1) % keptIDs
 }
+
+// lastIDs takes the ids from a day's entries that are not among its last ones:
+// a day can have millions, and nobody asks for them.
+type lastIDs struct{ from, to, held int } // entries[from:to] hold so many
+
+func (l *lastIDs) trim(entries []entry) {
+	for ; l.to < len(entries); l.to++ {
+		l.held += len(entries[l.to].Batches)
+	}
+	for ; l.from < l.to && l.held-len(entries[l.from].Batches) >= keptIDs; l.from++ {
+		l.held -= len(entries[l.from].Batches)
+		entries[l.from].Batches = nil
+	}
+}

@@ -104,6 +104,7 @@ func openIndex(path string, group int) (*indexFile, []entry, error) {
 // how many bytes they take.
 func readIndex(f *os.File) (entries []entry, whole int64, err error) {
 	in := newLineReader(f)
+	var ids lastIDs
 	for {
 		line, err := in.next()
 		if err != nil || len(line) == 0 {
@@ -114,6 +115,7 @@ func readIndex(f *os.File) (entries []entry, whole int64, err error) {
 			return entries, whole, nil
 		}
 		entries = append(entries, e)
+		ids.trim(entries)
 		whole += int64(len(line))
 	}
 }
@@ -234,11 +236,21 @@ func own(path string, mode os.FileMode, group int) error {
 }
 
 // openOwned opens a file of the log, or makes it. A symbolic link is not
-// followed.
+// followed, and what is no file neither read nor waited for.
 func openOwned(path string, flags int, group int) (*os.File, error) {
-	f, err := os.OpenFile(path, flags&^os.O_CREATE|unix.O_NOFOLLOW, 0)
-	if err == nil || !errors.Is(err, os.ErrNotExist) || flags&os.O_CREATE == 0 {
-		return f, err
+	f, err := os.OpenFile(path, flags&^os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err == nil {
+		info, err := f.Stat()
+		if err == nil && !info.Mode().IsRegular() {
+			err = fmt.Errorf("%s is no file", path)
+		}
+		if err != nil {
+			return nil, errors.Join(err, f.Close())
+		}
+		return f, nil
+	}
+	if !errors.Is(err, os.ErrNotExist) || flags&os.O_CREATE == 0 {
+		return nil, err
 	}
 	f, err = os.OpenFile(path, flags|os.O_EXCL, fileMode)
 	if err != nil {

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"winnow/tools/internal/full"
+
+	"github.com/klauspost/compress/zstd"
 )
 
 // manyDays is a log of some days, of so many groups each.
@@ -28,6 +30,130 @@ func manyDays(t *testing.T, dir string, days, groups int, set ...func(*setup)) *
 	}
 	s.add(t, "", "{\"last\":1}\n")
 	return s
+}
+
+// TestWithoutItsDirectoryADayIsCompressed deletes .logd under a running logd.
+func TestWithoutItsDirectoryADayIsCompressed(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := openLog(t, dir, func(u *setup) { u.Compress = true })
+	s.add(t, "a", "{\"n\":1}\n")
+	s.fake.pass(day1)
+	s.changingAll(t, func() {
+		s.add(t, "b", "{\"n\":2}\n")
+		check(t, os.RemoveAll(filepath.Join(dir, ownDir)))
+	})
+	s.tendNow()
+	if len(files(t, dir, noonDay+".zst")) != 1 || s.said.String() != "" {
+		t.Errorf("it is not compressed: said %s", s.said)
+	}
+	if got := s.all(t); got != "{\"n\":1}\n{\"n\":2}\n" {
+		t.Errorf("answers %q", got)
+	}
+}
+
+// changingAll has no day looked after while f runs.
+func (s *testStore) changingAll(t *testing.T, f func()) {
+	t.Helper()
+	days := slices.Clone(s.days)
+	for _, d := range days {
+		d.changing.Lock()
+	}
+	f()
+	for _, d := range days {
+		d.changing.Unlock()
+	}
+}
+
+// TestAForeignCompressionKeepsItsIDs compresses a day by hand.
+func TestAForeignCompressionKeepsItsIDs(t *testing.T) {
+	t.Parallel()
+	for _, both := range []bool{false, true} {
+		dir := t.TempDir()
+		s := openLog(t, dir)
+		for n := range 300 {
+			s.add(t, fmt.Sprint("b", n), fmt.Sprintf("{\"n\":%d,\"x\":\"%s\"}\n", n, strings.Repeat("x", 3000)))
+		}
+		s.fake.pass(day1)
+		s.add(t, "new", "{\"new\":0}\n")
+		want := s.all(t)
+		s.close(t)
+		var packed []byte
+		z, err := zstd.NewWriter(nil)
+		check(t, err)
+		for text := []byte(readFile(t, dir, noonDay)); len(text) > 0; { // lines go over the frames' ends
+			n := min(len(text), 100_001)
+			packed = z.EncodeAll(text[:n], packed)
+			text = text[n:]
+		}
+		writeFile(t, dir, noonDay+".zst", string(packed))
+		if !both {
+			check(t, os.Remove(filepath.Join(dir, noonDay)))
+		}
+		s = openLog(t, dir, func(u *setup) { u.clock.pass(day1) })
+		for _, id := range []string{"b0", "b299", "new"} {
+			if b := s.add(t, id, "{\"again\":1}\n"); !b.Duplicate {
+				t.Errorf("both %t: batch %s is stored again", both, id)
+			}
+		}
+		s.tendNow()
+		if got := s.all(t); got != want {
+			t.Errorf("both %t: answers %d bytes, want %d", both, len(got), len(want))
+		}
+		if said := verified(t, dir); said != "" {
+			t.Errorf("both %t: verify says %s", both, said)
+		}
+	}
+}
+
+// TestADamagedFrameCostsItsIDsAlone flips a bit in the middle of a compressed day.
+func TestADamagedFrameCostsItsIDsAlone(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := manyDays(t, dir, 1, 1000, func(u *setup) { u.Compress = true })
+	eventually(t, "the day is compressed", func() bool { return len(files(t, dir, noonDay)) == 0 })
+	s.close(t)
+	check(t, os.RemoveAll(filepath.Join(dir, ownDir)))
+	text := []byte(readFile(t, dir, noonDay+".zst"))
+	text[len(text)/2] ^= 1
+	writeFile(t, dir, noonDay+".zst", string(text))
+	s = openLog(t, dir, func(u *setup) { u.clock.pass(day1) })
+	if !s.seen.has("d0-0") || !s.seen.has("d0-999") || s.seen.has("d0-500") {
+		t.Errorf("known are %t, %t and %t", s.seen.has("d0-0"), s.seen.has("d0-999"), s.seen.has("d0-500"))
+	}
+}
+
+// TestAWriterDoesNotWaitForADayToBeCompressed has the log reach its bound while
+// a day takes long to compress.
+func TestAWriterDoesNotWaitForADayToBeCompressed(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := openLog(t, dir, func(u *setup) { u.RetainSize = 4 << 20 })
+	line := fmt.Sprintf("{\"x\":\"%s\"}\n", strings.Repeat("x", 300<<10))
+	for range 10 {
+		s.add(t, "", line)
+	}
+	busy := s.others()[2]
+	busy.changing.Lock()
+	for n := range 40 {
+		done := make(chan error, 1)
+		go func() { done <- s.Append(newBatch("", line)) }()
+		select {
+		case err := <-done:
+			check(t, err)
+		case <-time.After(10 * time.Second):
+			busy.changing.Unlock()
+			t.Fatalf("line %d waits", n)
+		}
+	}
+	if days, _ := s.Size(); days > 10 {
+		t.Errorf("%d files stay", days)
+	}
+	busy.changing.Unlock()
+	s.tendNow()
+	if _, size := s.Size(); size > 4<<20 {
+		t.Errorf("%d bytes stay", size)
+	}
 }
 
 func TestCompressedDaysAreThePlainOnes(t *testing.T) {

@@ -167,13 +167,15 @@ func (d *day) written() time.Time {
 // found is what a day's file holds.
 type found struct {
 	indexer
-	closed  []entry
-	packed  []entry // of a compressed day, by its frames
-	commits int
-	bad     []*group // that good ones follow
-	size    int64    // up to the last good commit
-	ids     []string // the last ones
-	lines   int      // read
+	closed    []entry
+	closedIDs lastIDs
+	packed    []entry // of a compressed day, by its frames
+	packedIDs lastIDs
+	commits   int
+	bad       []*group // that good ones follow
+	size      int64    // up to the last good commit
+	ids       []string // the last ones
+	lines     int      // read
 }
 
 func newFound(known []entry) *found {
@@ -215,6 +217,7 @@ func (x *found) read(r *groupReader) error {
 			x.closed = append(x.closed, x.add(b)...)
 			x.keep(b.commit.Batches)
 		}
+		x.closedIDs.trim(x.closed)
 		x.bad, bad = append(x.bad, bad...), nil
 		x.size = g.to
 	}
@@ -260,6 +263,8 @@ func (s *Store) loadDay(d *day, now bool) ([]string, error) {
 }
 
 func (s *Store) leaveUnknown(d *day) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	n := d.info.Size()
 	d.blocks = []block{unknownBlock(0, n, 0, n)}
 	d.open.block = newBlock(n)
@@ -278,7 +283,8 @@ func (s *Store) readDay(d *day, f *os.File, known []entry, claimed int64) ([]str
 		if err != nil {
 			s.warn("%s: %v", d.path, err) // it can still be read, as far as it goes
 			s.leaveUnknown(d)
-			return oldIDs(s.own(d.name + journalExt))
+			ids, err := oldIDs(s.own(d.name + journalExt))
+			return append(ids, packedIDs(f, d.info.Size())...), err
 		}
 	} else if !d.packed {
 		from := x.open.From

@@ -8,6 +8,7 @@ import (
 	"hash/crc32"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/klauspost/compress/zstd"
@@ -58,11 +59,11 @@ func (x *frames) next() (io.Reader, error) {
 	if binary.LittleEndian.Uint32(head) != frameMagic || binary.LittleEndian.Uint32(head[4:]) != 8 || length > x.size-begin {
 		return nil, fmt.Errorf("byte %d: %w", x.to, errForeign)
 	}
+	x.from, x.to = x.to, begin+length // whatever becomes of it, the next one is behind it
 	sum := crc32.New(castagnoli)
 	if _, err := io.Copy(sum, io.NewSectionReader(x.f, begin, length)); err != nil {
 		return nil, err
 	}
-	x.from, x.to = x.to, begin+length
 	if sum.Sum32() != binary.LittleEndian.Uint32(head[12:]) {
 		return nil, fmt.Errorf("bytes %d to %d are not as they were written: the frame's checksum is wrong", x.from, x.to)
 	}
@@ -88,6 +89,34 @@ func (s *Store) readPacked(d *day, f io.ReaderAt) (*found, error) {
 	}
 	x.size = x.open.At
 	return x, nil
+}
+
+// packedIDs are the ids that can be read of a compressed day which is damaged, or
+// not as logd compresses one now.
+func packedIDs(f io.ReaderAt, size int64) []string {
+	in, err := newFrames(f, size)
+	if err != nil {
+		return nil
+	}
+	defer in.z.Close()
+	r := newGroupReader(strings.NewReader(""), 0, 0)
+	r.more = func() (io.Reader, error) {
+		for in.to < size {
+			frame, err := in.next()
+			if err == nil {
+				return frame, nil
+			}
+			if errors.Is(err, errForeign) { // all of the rest
+				from := in.to
+				in.to = size
+				return in.z, in.z.Reset(io.NewSectionReader(f, from, size-from))
+			}
+		}
+		return nil, io.EOF
+	}
+	x := newFound(nil)
+	_ = x.read(r) // of what was torn the beginning is known
+	return x.ids
 }
 
 // frames has r read the frames, and makes an entry of each.
@@ -118,6 +147,7 @@ func (x *found) endFrame(e *entry, in *frames) {
 	}
 	e.From, e.To = in.from, in.to
 	x.packed = append(x.packed, *e)
+	x.packedIDs.trim(x.packed)
 }
 
 // pack replaces a day's file by a compressed one, of which `zstdcat` makes the
@@ -185,12 +215,20 @@ func (s *Store) writePacked(d *day, path string) ([]entry, error) {
 	if x.open.Bytes > 0 {
 		plain = append(plain, x.close())
 	}
-	out, err := openOwned(path, os.O_CREATE|os.O_RDWR, s.group)
+	out, err := s.makeUnfinished(path)
 	if err != nil {
 		return nil, err
 	}
 	entries, err := s.packBlocks(plain, in, out)
 	return entries, errors.Join(err, out.Sync(), out.Close())
+}
+
+// makeUnfinished makes a file in logd's own directory, which may have been deleted.
+func (s *Store) makeUnfinished(path string) (*os.File, error) {
+	if err := makeDir(filepath.Dir(path), s.group); err != nil {
+		return nil, err
+	}
+	return openOwned(path, os.O_CREATE|os.O_RDWR|os.O_TRUNC, s.group)
 }
 
 func (s *Store) packBlocks(plain []entry, in io.ReaderAt, out io.Writer) ([]entry, error) {
@@ -229,12 +267,12 @@ var errDiffers = errors.New("the compressed day does not hold the plain one")
 
 // sameLines tells whether a compressed day holds a plain one, by reading both.
 func sameLines(packed, plain string, stop <-chan struct{}) error {
-	a, err := os.Open(packed)
+	a, err := openOwned(packed, os.O_RDONLY, -1)
 	if err != nil {
 		return err
 	}
 	defer a.Close()
-	b, err := os.Open(plain)
+	b, err := openOwned(plain, os.O_RDONLY, -1)
 	if err != nil {
 		return err
 	}

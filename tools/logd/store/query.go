@@ -169,11 +169,16 @@ func (s *Store) QueryViews(views []View, f *Filter, out *Limited) error {
 	for _, v := range views {
 		err := s.queryView(&v, f, out)
 		for errors.Is(err, errReplaced) {
-			var there bool
-			if v, there = s.viewAgain(v); !there {
+			again, there := s.viewAgain(v)
+			if !there {
 				err = nil // its time was over
 				break
 			}
+			if again.path == v.path && os.SameFile(again.info, v.info) && again.from.renews == v.from.renews {
+				err = tornError{fmt.Errorf("%s was changed by somebody else, and is still to be read anew", v.path)}
+				break
+			}
+			v = again
 			err = s.queryView(&v, f, out)
 		}
 		if errors.As(err, new(tornError)) {
@@ -198,7 +203,7 @@ func (s *Store) queryView(v *View, f *Filter, out *Limited) error {
 	return v.query(f, out)
 }
 
-// tornError is a compressed day that cannot be read to its end. A query goes on
+// tornError is a day that cannot be read, or not to its end. A query goes on
 // with what can, and fails only then.
 type tornError struct{ error }
 
@@ -221,6 +226,10 @@ var errReplaced = errors.New("its file was replaced")
 
 // openView opens the file that the view is of.
 func (v *View) openFile() (*os.File, error) {
+	info, err := os.Lstat(v.path)
+	if errors.Is(err, os.ErrNotExist) || err == nil && !info.Mode().IsRegular() {
+		return nil, errReplaced
+	}
 	file, err := openOwned(v.path, os.O_RDONLY, -1)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, errReplaced
@@ -228,7 +237,7 @@ func (v *View) openFile() (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	info, err := file.Stat()
+	info, err = file.Stat()
 	if err == nil && !os.SameFile(info, v.info) {
 		err = errReplaced
 	}
@@ -355,7 +364,7 @@ func scan(r io.Reader, f *Filter, out *Limited) error {
 	}
 	buf := out.buf
 	needle := f.needle()
-	held := 0
+	held, hole := 0, false
 	for {
 		n, err := io.ReadFull(r, buf[held:])
 		end := held + n
@@ -363,11 +372,18 @@ func scan(r io.Reader, f *Filter, out *Limited) error {
 		if err != nil && !last {
 			return err
 		}
+		if hole {
+			at := bytes.IndexByte(buf[:end], '\n') + 1
+			end, hole = copy(buf, buf[at:end]), at == 0
+		}
 		whole := bytes.LastIndexByte(buf[:end], '\n') + 1
 		if err := scanLines(buf[:whole], needle, f, out); err != nil || last {
 			return err
 		}
 		held = copy(buf, buf[whole:end])
+		if held > longestLine || hole { // no line: memory has no room for a hole
+			held, hole = 0, true
+		}
 		if held == len(buf) {
 			buf = append(buf, make([]byte, len(buf))...) // a line longer than a chunk
 			out.buf = buf

@@ -46,15 +46,19 @@ func (s *Store) tend() error {
 		}
 		errs = append(errs, s.tendDay(d))
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, s.trim())...)
 }
 
-// tendDay reads a day whose index was lost, and compresses one that is plain.
+// tendDay reads a day that somebody changed or whose index was lost, and
+// compresses one that is plain.
 func (s *Store) tendDay(d *day) error {
-	s.changing.Lock()
-	defer s.changing.Unlock()
+	d.changing.Lock()
+	defer d.changing.Unlock()
 	if !slices.Contains(s.others(), d) {
 		return nil // it was removed meanwhile
+	}
+	if there, err := s.lookAt(d); !there || err != nil {
+		return err
 	}
 	var errs []error
 	if d.isUnknown() && !d.torn {
@@ -63,19 +67,60 @@ func (s *Store) tendDay(d *day) error {
 	if s.Compress && !d.packed && !d.isUnknown() {
 		errs = append(errs, s.pack(d))
 	}
+	if d.over.Load() {
+		errs = append(errs, s.remove(d))
+	}
 	return errors.Join(errs...)
 }
 
-// trim removes what is too old or too much.
-func (s *Store) trim() error {
-	if len(s.expired()) == 0 {
-		return nil
+// lookAt sees to it that d, which is not written to, is what its path has: one
+// that somebody changed, or that could not be adopted, is read anew, and one that
+// they removed forgotten, when it is not there the next time either.
+func (s *Store) lookAt(d *day) (there bool, err error) {
+	info, err := s.disk.Stat(d.path)
+	before := d.gone
+	d.gone = errors.Is(err, os.ErrNotExist) || err == nil && !info.Mode().IsRegular()
+	switch {
+	case d.gone && !before:
+		return false, nil
+	case d.gone:
+		s.warn("%s was removed by somebody else", d.path)
+		s.forget(d)
+		return false, d.index.remove()
+	case err != nil:
+		return true, err
+	case d.stale != nil:
+		if err := s.reload(d); err != nil {
+			return true, err
+		}
+		return true, d.stale
+	case os.SameFile(info, d.info) && (d.tail || info.Size() == d.fileSize()):
+		return true, nil
 	}
-	s.changing.Lock()
-	defer s.changing.Unlock()
+	s.warn("%s was changed by somebody else, and is read anew", d.path)
+	d.torn = false
+	return true, s.reload(d)
+}
+
+func (s *Store) forget(d *day) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.days = slices.DeleteFunc(s.days, func(other *day) bool { return other == d })
+}
+
+// trim removes what is too old or too much. A day that is being compressed goes
+// after that: whoever writes would wait for it.
+func (s *Store) trim() error {
 	var errs []error
 	for _, d := range s.expired() {
-		errs = append(errs, s.remove(d))
+		if !d.changing.TryLock() {
+			d.over.Store(true)
+			continue
+		}
+		if slices.Contains(s.others(), d) {
+			errs = append(errs, s.remove(d))
+		}
+		d.changing.Unlock()
 	}
 	return errors.Join(errs...)
 }
@@ -105,7 +150,10 @@ func (s *Store) expired() []*day {
 	}
 	now, certain := s.clock.now(), s.clock.certain()
 	var old []*day
-	for _, d := range s.others() {
+	others := s.others()
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, d := range others {
 		aged := s.Retain > 0 && certain && now.Sub(d.ended(now)) > s.Retain
 		if !aged && over <= 0 {
 			continue
@@ -136,9 +184,7 @@ func (d *day) ended(now time.Time) time.Time {
 }
 
 func (s *Store) remove(d *day) error {
-	s.mu.Lock()
-	s.days = slices.DeleteFunc(s.days, func(other *day) bool { return other == d })
-	s.mu.Unlock()
+	s.forget(d)
 	err := errors.Join(s.disk.Remove(d.path), d.index.remove(), ignoreMissing(os.Remove(s.own(d.name+journalExt))))
 	for _, beside := range []string{".*" + quarantineExt, ".replaced-*"} {
 		paths, _ := filepath.Glob(filepath.Join(s.Dir, d.name+plainExt+beside))
@@ -189,7 +235,7 @@ func (s *Store) unpack(d *day) error {
 	}
 	defer z.Close()
 	tmp := s.own(d.name + unfinishedExt)
-	out, err := openOwned(tmp, os.O_CREATE|os.O_RDWR, s.group)
+	out, err := s.makeUnfinished(tmp)
 	if err != nil {
 		return err
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 
 	"winnow/tools/internal/record"
 )
@@ -65,17 +64,12 @@ func (s *Store) setWriting(d *day) {
 	s.writing = d
 }
 
-// last is the last plain day near a date, or nil.
+// last is the last day if it is plain and near a date, or nil.
 func (s *Store) last(date string) *day {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	for _, d := range slices.Backward(s.days) {
-		if near(d, date) {
-			if d.packed {
-				return nil
-			}
-			return d
-		}
+	if n := len(s.days); n > 0 && near(s.days[n-1], date) && !s.days[n-1].packed {
+		return s.days[n-1]
 	}
 	return nil
 }

@@ -96,8 +96,6 @@ type Store struct {
 	closing sync.RWMutex // held to read while a batch is being queued
 	closed  bool
 
-	changing sync.Mutex // held while a day that is not written to is changed or removed
-
 	mu      sync.RWMutex // guards days, what is in them, and grown
 	days    []*day       // in the order in which they were written
 	grown   chan struct{}

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"winnow/tools/internal/record"
 )
 
 // noon is the time at which tests' logs begin.
@@ -334,6 +336,58 @@ func TestIDsAreForgottenInTheEnd(t *testing.T) {
 
 // TestTheLastIDsComeFromManyDays has them in days with and without an index,
 // compressed ones and plain.
+// TestNoMoreIDsAreHeldThanAreKept reads a day of five times as many, plain,
+// compressed and by its index.
+func TestNoMoreIDsAreHeldThanAreKept(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	var text []byte
+	line := []byte(fmt.Sprintf("{\"x\":\"%s\"}\n", strings.Repeat("x", blockSize/8)))
+	last := ""
+	for n := 0; n < 5*keptIDs; {
+		c := commit{Type: record.TypeCommit, Time: noon, At: int64(len(text)), Bytes: int64(len(line)), Lines: 1}
+		for range maxGroup {
+			last = fmt.Sprint("b", n)
+			c.Batches = append(c.Batches, last)
+			n++
+		}
+		text = append(append(text, line...), c.seal(line)[len(line):]...)
+	}
+	writeFile(t, dir, noonDay, string(text))
+	look := func(how string, entries []entry) {
+		t.Helper()
+		held := 0
+		for _, e := range entries {
+			held += len(e.Batches)
+		}
+		if held < keptIDs || held > keptIDs+16*maxGroup {
+			t.Errorf("%s holds %d ids", how, held)
+		}
+	}
+	x := newFound(nil)
+	check(t, x.read(newGroupReader(bytes.NewReader(text), 0, 0)))
+	look("a plain day", x.closed)
+
+	s := openLog(t, dir, func(u *setup) { u.Compress = true; u.clock.pass(day1) })
+	_, entries, err := openIndex(filepath.Join(dir, ownDir, "2026-11-21.index"), -1)
+	check(t, err)
+	look("its index", entries)
+	s.add(t, "", "{}\n")
+	eventually(t, "the day is compressed", func() bool { return len(files(t, dir, noonDay)) == 0 })
+	s.close(t)
+	f, err := os.Open(filepath.Join(dir, "2026-11-21"+packedExt))
+	check(t, err)
+	defer f.Close()
+	info, err := f.Stat()
+	check(t, err)
+	x, err = s.readPacked(&day{info: info}, f)
+	check(t, err)
+	look("a compressed day", x.packed)
+	if s = openLog(t, dir, func(u *setup) { u.clock.pass(day1) }); !s.seen.has(last) || s.seen.has("b0") {
+		t.Error("the last ids are not known, or the first ones are")
+	}
+}
+
 func TestTheLastIDsComeFromManyDays(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
