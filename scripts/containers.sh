@@ -38,6 +38,8 @@ remove_logd() {
 # are root, who can read it all the same.
 make_token() {
   local token=$WINNOW_STATE/token word
+  # Docker makes a directory of a token that is not there when it starts logd anew.
+  if [[ -d $token ]]; then rmdir -- "$token"; fi
   if [[ ! -s $token ]]; then
     (umask 077 && od -An -N24 -tx1 /dev/urandom | tr -d ' \n' >"$token.new")
     mv -T -- "$token.new" "$token"

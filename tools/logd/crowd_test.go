@@ -233,15 +233,21 @@ func TestAPageAsksAnewAfterAWhile(t *testing.T) {
 	}
 }
 
+// needsFiles skips a test where too few files can be open for its connections.
+func needsFiles(t *testing.T) {
+	t.Helper()
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil || limit.Cur < 3*maxConns {
+		t.Skipf("only %d files can be open: %v", limit.Cur, err)
+	}
+}
+
 // A client that holds connections and asks nothing does not keep others out,
 // whether or not it begins a request.
 func TestIdleConnectionsGiveWay(t *testing.T) {
 	t.Parallel()
 	l := startLog(t, t.TempDir())
-	var limit syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil || limit.Cur < 3*maxConns {
-		t.Skipf("only %d files can be open: %v", limit.Cur, err)
-	}
+	needsFiles(t)
 	c := &crowd{stop: make(chan struct{})}
 	defer c.leave()
 	for i := range maxConns + maxConns/2 {
@@ -256,6 +262,34 @@ func TestIdleConnectionsGiveWay(t *testing.T) {
 		}
 	}
 	eventually(t, "there are not too many", func() bool { return l.conns.Load() <= maxConns+1 })
+}
+
+// More clients than there can be connections, each slow at something else than
+// saying nothing, keep nobody out either.
+func TestSlowConnectionsGiveWay(t *testing.T) {
+	needsFiles(t)
+	for what, text := range map[string]string{
+		"uploads that do not end":   "POST /logs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n" + strings.Repeat(" ", 9000),
+		"answers that nobody reads": strings.Repeat("GET /page/live.js HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
+	} {
+		t.Run(what, func(t *testing.T) {
+			l := startLog(t, t.TempDir())
+			c := &crowd{stop: make(chan struct{})}
+			defer c.leave()
+			for range maxConns + leaving + 44 {
+				conn := c.dial(t, l.addr(), "")
+				c.all.Go(func() { io.WriteString(conn, text) })
+			}
+			eventually(t, "all have the connections that there are", func() bool { return l.conns.Load() >= maxConns })
+			for range 3 { // each on a connection of its own
+				begun := time.Now()
+				conn := c.dial(t, l.addr(), "POST /logs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}")
+				if status := statusOf(t, conn); status != 200 || time.Since(begun) > 5*time.Second {
+					t.Errorf("status %d after %v", status, time.Since(begun))
+				}
+			}
+		})
+	}
 }
 
 // failing is a listener that has no file for a connection at first, and then

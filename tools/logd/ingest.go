@@ -46,9 +46,11 @@ func (s *server) post(ctx *fasthttp.RequestCtx) {
 	if stream == nil {
 		stream = bytes.NewReader(nil)
 	}
+	s.waiting.enter(ctx.Conn())
 	s.uploads.enter(ctx.Conn())
 	err := body.read(stream, length)
 	s.uploads.leave(ctx.Conn())
+	s.waiting.leave(ctx.Conn())
 	if err != nil {
 		ctx.SetConnectionClose() // the rest of the body may still come
 		failBody(ctx, err)

@@ -148,6 +148,26 @@ func TestASnapshotDatedAheadDoesNotRule(t *testing.T) {
 	}
 }
 
+// No time that a line may have ends a page, or a story.
+func TestAnyTimeCanBeShown(t *testing.T) {
+	t.Parallel()
+	for _, at := range []string{"0000-01-01T00:00:00+01:00", "0001-01-01T00:00:00Z", "1969-12-31T23:59:59Z", "2026-11-22T11:59:50+24:00", "2026-11-20T11:59:50-24:00", "2262-04-12T00:00:00Z", "9999-12-31T23:59:59-23:00"} {
+		l := startLog(t, t.TempDir())
+		l.mustPost(t, "", hostLine("s", at, 1)+container("s", at, "aaaa11112222", "web", "high", "kill", 1)+
+			`{"type":"kill","time":"`+at+`","host":"vm","snapshot":"s","id":"aaaa11112222","name":"web","created":"`+at+`","result":"killed"}`)
+		shownState(t, l, func(containers, _ int) bool { return containers == 1 })
+		for _, path := range []string{"/why/web", "/metrics", "/charts/kills.svg?since=0001-01-01&until=9999-12-31"} {
+			if status, text := l.get(t, path); status != 200 {
+				t.Errorf("%s: %s: status %d, %s", at, path, status, text)
+			}
+		}
+		if said := l.said.String(); said != "" {
+			t.Errorf("%s: said %s", at, said)
+		}
+		l.stop()
+	}
+}
+
 func TestMetricsAreWhatPrometheusTakes(t *testing.T) {
 	t.Parallel()
 	l := startLog(t, t.TempDir())

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// queue is connections from which something is to come, in the order in which
+// queue is connections whose clients are to do something, in the order in which
 // they began to keep logd waiting. Where room is wanted, the first gives way:
 // so those that are slow, however many, keep nobody else out.
 type queue struct {
@@ -27,9 +27,13 @@ type queued struct {
 
 func newQueue() *queue { return &queue{at: map[net.Conn]*list.Element{}} }
 
+// enter puts c at the end, also where it is in the queue.
 func (q *queue) enter(c net.Conn) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if e := q.at[c]; e != nil {
+		q.order.Remove(e)
+	}
 	q.at[c] = q.order.PushBack(queued{c, time.Now()})
 }
 
@@ -42,7 +46,7 @@ func (q *queue) leave(c net.Conn) {
 	}
 }
 
-// cut ends the reads of the first, if it has been in the queue for that long,
+// cut ends what logd waits for of the first, if it has been in the queue for that long,
 // and tells whether there was one.
 func (q *queue) cut(after time.Duration) bool {
 	q.mu.Lock()
@@ -53,7 +57,7 @@ func (q *queue) cut(after time.Duration) bool {
 	}
 	c := q.order.Remove(e).(queued).conn
 	delete(q.at, c)
-	return c.SetReadDeadline(time.Unix(1, 0)) == nil
+	return c.SetDeadline(time.Unix(1, 0)) == nil
 }
 
 const (
@@ -64,8 +68,9 @@ const (
 	leaving = 256
 )
 
-// connected is told by fasthttp what becomes of a connection. It waits in the
-// queue until its next request has come.
+// connected is told by fasthttp what becomes of a connection. It is in the queue
+// while its request, a body or that its answer is taken is waited for: whatever
+// clients are slow at, they hold no connection that others want.
 func (s *server) connected(c net.Conn, state fasthttp.ConnState) {
 	switch state {
 	case fasthttp.StateNew:

@@ -28,7 +28,7 @@ type server struct {
 	kills    killCounts
 	panics   atomic.Int64
 	conns    atomic.Int64
-	waiting  *queue // connections whose next request is to come
+	waiting  *queue // connections that wait for their clients, but for streams
 	streams  *streams
 	uploads  *uploads
 	pageTime time.Duration
@@ -109,6 +109,11 @@ func (quiet) Printf(string, ...any) {}
 
 func (s *server) handle(ctx *fasthttp.RequestCtx) {
 	s.waiting.leave(ctx.Conn())
+	defer func() {
+		if !ctx.Response.IsBodyStream() {
+			s.waiting.enter(ctx.Conn()) // its answer is to be taken
+		}
+	}()
 	defer func() {
 		if p := recover(); p != nil {
 			s.panicked(string(ctx.RequestURI()), p)

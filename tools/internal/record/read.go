@@ -73,7 +73,7 @@ func set(field reflect.Value, value gjson.Result, limit int) {
 	case reflect.Map:
 		field.Set(reflect.ValueOf(labels(value, limit)))
 	case reflect.Struct:
-		at, _ := time.Parse(time.RFC3339, value.Str)
+		at, _ := moment(value.Str)
 		field.Set(reflect.ValueOf(at))
 	}
 }
@@ -92,10 +92,18 @@ func has(field reflect.Value, value gjson.Result) bool {
 	case reflect.Map:
 		return value.IsObject()
 	case reflect.Struct:
-		_, err := time.Parse(time.RFC3339, value.Str)
-		return err == nil
+		_, ok := moment(value.Str)
+		return ok
 	}
 	return false
+}
+
+// moment is a time in UTC. It is one that can be written again: time.Parse also
+// takes zones of 24 hours, and years that are beyond 9999 in UTC.
+func moment(text string) (time.Time, bool) {
+	at, err := time.Parse(time.RFC3339, text)
+	at = at.UTC()
+	return at, err == nil && at.Year() >= 0 && at.Year() <= 9999
 }
 
 // whole is a number without its fraction, and at most top.

@@ -26,6 +26,9 @@ func TestRead(t *testing.T) {
 		"numbers too large": {`{"memory_kb":1e300,"rank":1e300,"cpu_percent":1e999,"cpu_ns":18446744073709551615}`,
 			Container{MemoryKB: math.MaxUint64, Rank: math.MaxInt64, CPUNS: math.MaxUint64}},
 		"null and other types":    {`{"memory_kb":null,"cpu_percent":null,"id":7,"name":["x"],"labels":[1],"created":"never","pid":"7","rank":-1,"cpu_ns":-5,"memory_limit_kb":"x","at_ns":{}}`, Container{}},
+		"a time of another zone":  {`{"created":"2026-11-22T10:00:00+24:00"}`, Container{Created: &created}},
+		"a year of five digits":   {`{"time":"9999-12-31T23:00:00-02:00"}`, Container{}},
+		"a year before the first": {`{"created":"0000-01-01T00:00:00+01:00"}`, Container{}},
 		"a label that is no text": {`{"labels":{"a":1,"b":"c"}}`, Container{Labels: map[string]string{"b": "c"}}},
 	} {
 		var got Container
