@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -103,6 +104,28 @@ func TestAForeignCompressionKeepsItsIDs(t *testing.T) {
 		if said := verified(t, dir); said != "" {
 			t.Errorf("both %t: verify says %s", both, said)
 		}
+	}
+}
+
+// TestAWindowThatMemoryHasNoRoomFor is a day as zstd --long=27 makes it.
+func TestAWindowThatMemoryHasNoRoomFor(t *testing.T) {
+	t.Parallel()
+	for window, readable := range map[int]bool{8 << 20: true, maxWindow: true, 2 * maxWindow: false} {
+		var packed bytes.Buffer
+		z, err := zstd.NewWriter(&packed, zstd.WithWindowSize(window))
+		check(t, err)
+		for range 40 {
+			_, err = z.Write(bytes.Repeat([]byte("{}\n"), 1<<19)) // more than is written as one segment
+			check(t, err)
+		}
+		check(t, z.Close())
+		u, err := newUnpacker(&packed)
+		check(t, err)
+		_, err = io.Copy(io.Discard, u)
+		if (err == nil) != readable {
+			t.Errorf("a window of %d MB: %v", window>>20, err)
+		}
+		u.Close()
 	}
 }
 

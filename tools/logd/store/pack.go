@@ -32,6 +32,14 @@ func frameHead(frame []byte) []byte {
 	return binary.LittleEndian.AppendUint32(head, crc32.Checksum(frame, castagnoli))
 }
 
+// maxWindow is how much of what it has read a frame may refer to, which memory has
+// to hold. logd's own and those of zstd up to its level 20 stay within it.
+const maxWindow = 32 << 20
+
+func newUnpacker(r io.Reader) (*zstd.Decoder, error) {
+	return zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
+}
+
 // frames reads the plain bytes of a compressed day, a frame at a time.
 type frames struct {
 	f        io.ReaderAt
@@ -41,7 +49,7 @@ type frames struct {
 }
 
 func newFrames(f io.ReaderAt, size int64) (*frames, error) {
-	z, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true))
+	z, err := newUnpacker(nil)
 	return &frames{f: f, size: size, z: z}, err
 }
 
@@ -277,7 +285,7 @@ func sameLines(packed, plain string, stop <-chan struct{}) error {
 		return err
 	}
 	defer b.Close()
-	z, err := zstd.NewReader(a, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true))
+	z, err := newUnpacker(a)
 	if err != nil {
 		return err
 	}

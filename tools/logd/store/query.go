@@ -281,7 +281,7 @@ func (v *View) reader(file io.ReaderAt, b *block, skip int64) (r io.Reader, done
 	if !v.packed {
 		return io.NewSectionReader(file, b.From+skip, b.To-b.From-skip), func() {}, nil
 	}
-	z, err := zstd.NewReader(io.NewSectionReader(file, b.From, b.To-b.From), zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true))
+	z, err := newUnpacker(io.NewSectionReader(file, b.From, b.To-b.From))
 	if err != nil {
 		return nil, nil, err
 	}

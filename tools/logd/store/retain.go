@@ -10,8 +10,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/klauspost/compress/zstd"
 )
 
 // keepEvery is how often old days are looked after.
@@ -221,7 +219,7 @@ func (s *Store) unpack(d *day) error {
 		return err
 	}
 	defer in.Close()
-	z, err := zstd.NewReader(bufio.NewReader(in), zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true))
+	z, err := newUnpacker(bufio.NewReader(in))
 	if err != nil {
 		return err
 	}
