@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"winnow/tools/internal/full"
@@ -104,6 +106,18 @@ func TestAForeignCompressionKeepsItsIDs(t *testing.T) {
 		if said := verified(t, dir); said != "" {
 			t.Errorf("both %t: verify says %s", both, said)
 		}
+	}
+}
+
+// TestWhatIsBeforeATearIsAnswered has garbage behind a day.
+func TestWhatIsBeforeATearIsAnswered(t *testing.T) {
+	t.Parallel()
+	f := AnyTime(Filter{})
+	var got strings.Builder
+	torn := errors.New("torn")
+	err := scan(io.MultiReader(strings.NewReader("{\"n\":1}\n{\"n\":2}\n{\"n"), iotest.ErrReader(torn)), &f, NewLimited(&got, 0))
+	if got.String() != "{\"n\":1}\n{\"n\":2}\n" || !errors.Is(err, torn) {
+		t.Errorf("answers %q, %v", got.String(), err)
 	}
 }
 
