@@ -271,7 +271,10 @@ func (s *Store) packBlocks(plain []entry, in io.ReaderAt, out io.Writer) ([]entr
 	return packed, nil
 }
 
-var errDiffers = errors.New("the compressed day does not hold the plain one")
+var (
+	errDiffers = errors.New("the compressed day does not hold the plain one")
+	errLonger  = errors.New("the compressed day goes on behind the plain one")
+)
 
 // sameLines tells whether a compressed day holds a plain one, by reading both.
 func sameLines(packed, plain string, stop <-chan struct{}) error {
@@ -303,8 +306,15 @@ func sameBytes(a, b io.Reader, stop <-chan struct{}) error {
 		}
 		n, errX := io.ReadFull(a, x)
 		m, errY := io.ReadFull(b, y)
-		if errX != nil && !errors.Is(errX, io.EOF) && !errors.Is(errX, io.ErrUnexpectedEOF) {
-			return fmt.Errorf("%w: %w", errDiffers, errX)
+		for _, err := range []error{errX, errY} {
+			if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+				return fmt.Errorf("%w: %w", errDiffers, err)
+			}
+		}
+		if errY != nil && n > m && bytes.Equal(x[:m], y[:m]) {
+			if _, err := io.Copy(io.Discard, a); err == nil {
+				return errLonger
+			}
 		}
 		if !bytes.Equal(x[:n], y[:m]) || (errX == nil) != (errY == nil) {
 			return errDiffers

@@ -273,7 +273,7 @@ func (s *Store) withoutDoubles(days []*day) ([]*day, error) {
 		}
 		plain := kept[n-1] // of the two it sorts first
 		err := sameLines(d.path, plain.path, s.stop)
-		if err == nil {
+		if err == nil || errors.Is(err, errLonger) {
 			if err := s.disk.Remove(plain.path); err != nil {
 				return nil, err
 			}
