@@ -398,6 +398,30 @@ func TestALogWithoutItsIndexServes(t *testing.T) {
 	}
 }
 
+// TestNothingIsRemovedElsewhere has what logd keeps for itself lead to a
+// directory of somebody else's.
+func TestNothingIsRemovedElsewhere(t *testing.T) {
+	t.Parallel()
+	dir, other := t.TempDir(), t.TempDir()
+	names := []string{"theirs.tmp", "2026-11-20.index"}
+	for _, name := range names {
+		writeFile(t, other, name, "")
+	}
+	check(t, os.Symlink(other, filepath.Join(dir, ownDir)))
+	s := openLog(t, dir, func(u *setup) { u.Compress = true })
+	s.add(t, "a", "{\"n\":1}\n")
+	s.fake.pass(day1)
+	s.add(t, "b", "{\"n\":2}\n")
+	s.tendNow()
+	if got := s.all(t); got != "{\"n\":1}\n{\"n\":2}\n" || !strings.Contains(s.said.String(), "is no directory") {
+		t.Errorf("answers %q; said %s", got, s.said)
+	}
+	s.close(t)
+	if got := files(t, other, "*"); len(got) != len(names) {
+		t.Errorf("of %v there are %v", names, got)
+	}
+}
+
 // TestTheIndexIsBelievedOnlyAsFarAsItIsTheDays changes what is kept beside.
 func TestTheIndexIsBelievedOnlyAsFarAsItIsTheDays(t *testing.T) {
 	t.Parallel()

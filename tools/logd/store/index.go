@@ -206,11 +206,16 @@ func (x *indexer) close() entry {
 	return e
 }
 
-// makeDir makes a directory that the group may read, unless it is there.
+// makeDir makes a directory that the group may read, unless it is there. A
+// symbolic link to one is none.
 func makeDir(path string, group int) error {
 	err := os.Mkdir(path, dirMode)
 	if errors.Is(err, os.ErrExist) {
-		return nil
+		info, err := os.Lstat(path)
+		if err == nil && !info.IsDir() {
+			err = fmt.Errorf("%s is no directory", path)
+		}
+		return err
 	}
 	if err != nil {
 		return err

@@ -2,7 +2,9 @@ package store
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"winnow/tools/internal/full"
@@ -103,6 +106,80 @@ func TestAForeignCompressionKeepsItsIDs(t *testing.T) {
 		if said := verified(t, dir); said != "" {
 			t.Errorf("both %t: verify says %s", both, said)
 		}
+	}
+}
+
+// TestTheFileThatHoldsTheOtherStays has both files of a day, of which one holds
+// more, as zstd -d leaves them that did not come to its end.
+func TestTheFileThatHoldsTheOtherStays(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := manyDays(t, dir, 1, 300)
+	want := s.all(t)
+	s.close(t)
+	plain := readFile(t, dir, noonDay)
+	z, err := zstd.NewWriter(nil)
+	check(t, err)
+	whole := string(z.EncodeAll([]byte(plain), nil))
+	cut := whole[:len(whole)-9]
+	for name, test := range map[string]struct {
+		plain, packed string
+		stay          []string
+	}{
+		"a part of the plain one":  {plain[:len(plain)/2], whole, []string{noonDay + ".zst"}},
+		"nearly all of it":         {plain[:len(plain)-1], whole, []string{noonDay + ".zst"}},
+		"nothing of the plain one": {"", whole, []string{noonDay + ".zst"}},
+		"a torn compressed one":    {plain, cut, []string{noonDay, noonDay + ".zst" + quarantineExt}},
+		"both torn":                {plain[:len(plain)/2], cut, nil},
+	} {
+		writeFile(t, dir, noonDay, test.plain)
+		writeFile(t, dir, noonDay+".zst", test.packed)
+		check(t, os.RemoveAll(filepath.Join(dir, ownDir)))
+		s := openLog(t, dir, func(u *setup) { u.clock.pass(day1) })
+		if test.stay != nil && !slices.Equal(files(t, dir, noonDay+"*"), test.stay) {
+			t.Errorf("%s: there are %v", name, files(t, dir, "*"))
+		}
+		if got := s.all(t); test.stay != nil && got != want {
+			t.Errorf("%s: answers %d bytes, want %d", name, len(got), len(want))
+		}
+		s.close(t)
+		for _, left := range files(t, dir, noonDay+"*") {
+			check(t, os.Remove(filepath.Join(dir, left)))
+		}
+	}
+}
+
+// TestWhatIsBeforeATearIsAnswered has garbage behind a day.
+func TestWhatIsBeforeATearIsAnswered(t *testing.T) {
+	t.Parallel()
+	f := AnyTime(Filter{})
+	var got strings.Builder
+	torn := errors.New("torn")
+	err := scan(io.MultiReader(strings.NewReader("{\"n\":1}\n{\"n\":2}\n{\"n"), iotest.ErrReader(torn)), &f, NewLimited(&got, 0))
+	if got.String() != "{\"n\":1}\n{\"n\":2}\n" || !errors.Is(err, torn) {
+		t.Errorf("answers %q, %v", got.String(), err)
+	}
+}
+
+// TestAWindowThatMemoryHasNoRoomFor is a day as zstd --long=27 makes it.
+func TestAWindowThatMemoryHasNoRoomFor(t *testing.T) {
+	t.Parallel()
+	for window, readable := range map[int]bool{8 << 20: true, maxWindow: true, 2 * maxWindow: false} {
+		var packed bytes.Buffer
+		z, err := zstd.NewWriter(&packed, zstd.WithWindowSize(window))
+		check(t, err)
+		for range 40 {
+			_, err = z.Write(bytes.Repeat([]byte("{}\n"), 1<<19)) // more than is written as one segment
+			check(t, err)
+		}
+		check(t, z.Close())
+		u, err := newUnpacker(&packed)
+		check(t, err)
+		_, err = io.Copy(io.Discard, u)
+		if (err == nil) != readable {
+			t.Errorf("a window of %d MB: %v", window>>20, err)
+		}
+		u.Close()
 	}
 }
 

@@ -99,6 +99,9 @@ func (s *Store) load() error {
 
 // removeUnfinished removes what a compression left that did not come to its end.
 func (s *Store) removeUnfinished() error {
+	if info, err := os.Lstat(s.own("")); err != nil || !info.IsDir() {
+		return ignoreMissing(err) // what a link leads to is not logd's
+	}
 	left, err := filepath.Glob(s.own("*" + unfinishedExt))
 	for _, path := range left {
 		err = errors.Join(err, os.Remove(path))

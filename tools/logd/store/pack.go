@@ -32,6 +32,14 @@ func frameHead(frame []byte) []byte {
 	return binary.LittleEndian.AppendUint32(head, crc32.Checksum(frame, castagnoli))
 }
 
+// maxWindow is how much of what it has read a frame may refer to, which memory has
+// to hold. logd's own and those of zstd up to its level 20 stay within it.
+const maxWindow = 32 << 20
+
+func newUnpacker(r io.Reader) (*zstd.Decoder, error) {
+	return zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
+}
+
 // frames reads the plain bytes of a compressed day, a frame at a time.
 type frames struct {
 	f        io.ReaderAt
@@ -41,7 +49,7 @@ type frames struct {
 }
 
 func newFrames(f io.ReaderAt, size int64) (*frames, error) {
-	z, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true))
+	z, err := newUnpacker(nil)
 	return &frames{f: f, size: size, z: z}, err
 }
 
@@ -263,7 +271,10 @@ func (s *Store) packBlocks(plain []entry, in io.ReaderAt, out io.Writer) ([]entr
 	return packed, nil
 }
 
-var errDiffers = errors.New("the compressed day does not hold the plain one")
+var (
+	errDiffers = errors.New("the compressed day does not hold the plain one")
+	errLonger  = errors.New("the compressed day goes on behind the plain one")
+)
 
 // sameLines tells whether a compressed day holds a plain one, by reading both.
 func sameLines(packed, plain string, stop <-chan struct{}) error {
@@ -277,7 +288,7 @@ func sameLines(packed, plain string, stop <-chan struct{}) error {
 		return err
 	}
 	defer b.Close()
-	z, err := zstd.NewReader(a, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true))
+	z, err := newUnpacker(a)
 	if err != nil {
 		return err
 	}
@@ -295,8 +306,15 @@ func sameBytes(a, b io.Reader, stop <-chan struct{}) error {
 		}
 		n, errX := io.ReadFull(a, x)
 		m, errY := io.ReadFull(b, y)
-		if errX != nil && !errors.Is(errX, io.EOF) && !errors.Is(errX, io.ErrUnexpectedEOF) {
-			return fmt.Errorf("%w: %w", errDiffers, errX)
+		for _, err := range []error{errX, errY} {
+			if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+				return fmt.Errorf("%w: %w", errDiffers, err)
+			}
+		}
+		if errY != nil && n > m && bytes.Equal(x[:m], y[:m]) {
+			if _, err := io.Copy(io.Discard, a); err == nil {
+				return errLonger
+			}
 		}
 		if !bytes.Equal(x[:n], y[:m]) || (errX == nil) != (errY == nil) {
 			return errDiffers

@@ -292,7 +292,7 @@ func (v *View) reader(file io.ReaderAt, b *block, skip int64) (r io.Reader, done
 	if !v.packed {
 		return io.NewSectionReader(file, b.From+skip, b.To-b.From-skip), func() {}, nil
 	}
-	z, err := zstd.NewReader(io.NewSectionReader(file, b.From, b.To-b.From), zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true))
+	z, err := newUnpacker(io.NewSectionReader(file, b.From, b.To-b.From))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -366,12 +366,9 @@ func scan(r io.Reader, f *Filter, out *Limited) error {
 	needle := f.needle()
 	held, hole := 0, false
 	for {
-		n, err := io.ReadFull(r, buf[held:])
+		n, torn := io.ReadFull(r, buf[held:])
 		end := held + n
-		last := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
-		if err != nil && !last {
-			return err
-		}
+		last := errors.Is(torn, io.EOF) || errors.Is(torn, io.ErrUnexpectedEOF)
 		if hole {
 			at := bytes.IndexByte(buf[:end], '\n') + 1
 			end, hole = copy(buf, buf[at:end]), at == 0
@@ -379,6 +376,9 @@ func scan(r io.Reader, f *Filter, out *Limited) error {
 		whole := bytes.LastIndexByte(buf[:end], '\n') + 1
 		if err := scanLines(buf[:whole], needle, f, out); err != nil || last {
 			return err
+		}
+		if torn != nil {
+			return torn
 		}
 		held = copy(buf, buf[whole:end])
 		if held > longestLine || hole { // no line: memory has no room for a hole

@@ -10,8 +10,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/klauspost/compress/zstd"
 )
 
 // keepEvery is how often old days are looked after.
@@ -229,7 +227,7 @@ func (s *Store) unpack(d *day) error {
 		return err
 	}
 	defer in.Close()
-	z, err := zstd.NewReader(bufio.NewReader(in), zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true))
+	z, err := newUnpacker(bufio.NewReader(in))
 	if err != nil {
 		return err
 	}
@@ -283,7 +281,7 @@ func (s *Store) withoutDoubles(days []*day) ([]*day, error) {
 		}
 		plain := kept[n-1] // of the two it sorts first
 		err := sameLines(d.path, plain.path, s.stop)
-		if err == nil {
+		if err == nil || errors.Is(err, errLonger) {
 			if err := s.disk.Remove(plain.path); err != nil {
 				return nil, err
 			}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -54,6 +55,17 @@ type verifier struct {
 
 func (v *verifier) day(d *day) error {
 	f, err := openOwned(d.path, os.O_RDONLY, -1)
+	if errors.Is(err, os.ErrNotExist) && v.written { // its logd compressed it since, or removed it
+		if d.packed {
+			return nil
+		}
+		path := strings.TrimSuffix(d.path, plainExt) + packedExt
+		info, err := os.Lstat(path)
+		if err != nil {
+			return ignoreMissing(err)
+		}
+		return v.day(&day{name: d.name, path: path, packed: true, info: info})
+	}
 	if err != nil {
 		return err
 	}

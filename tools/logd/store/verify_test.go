@@ -103,3 +103,24 @@ func TestVerifyOfWhatHasNoCommit(t *testing.T) {
 		t.Error("found a directory that is not there")
 	}
 }
+
+// TestVerifyGoesOnWhereALogdChangesDays has a day compressed, and removed, after
+// it was found.
+func TestVerifyGoesOnWhereALogdChangesDays(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := manyDays(t, dir, 1, 100)
+	days, err := s.listDays()
+	check(t, err)
+	s.close(t)
+	s = openLog(t, dir, func(u *setup) { u.Compress = true; u.clock.pass(day1) })
+	eventually(t, "the day is compressed", func() bool { return len(files(t, dir, noonDay)) == 0 })
+	v := &verifier{tell: t.Errorf, written: true}
+	check(t, v.day(days[0]))
+	if v.commits != 101 {
+		t.Errorf("%d commits were read", v.commits)
+	}
+	s.close(t)
+	check(t, os.Remove(filepath.Join(dir, noonDay+".zst")))
+	check(t, v.day(days[0]))
+}
