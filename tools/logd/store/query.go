@@ -165,6 +165,7 @@ func (s *Store) Query(f *Filter, w io.Writer) error {
 
 // QueryViews is Query of some days. The limit goes on from one call to the next.
 func (s *Store) QueryViews(views []View, f *Filter, out *Limited) error {
+	defer out.shrink()
 	var torn error
 	for _, v := range views {
 		err := v.query(f, out)
@@ -303,6 +304,13 @@ func (l *Limited) Through(w io.Writer) (back func()) {
 	before := l.w
 	l.w = w
 	return func() { l.w = before }
+}
+
+// shrink gives back what only a long line took.
+func (l *Limited) shrink() {
+	if len(l.buf) > chunkSize {
+		l.buf = nil
+	}
 }
 
 func (l *Limited) before() error {
