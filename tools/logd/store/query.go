@@ -366,7 +366,8 @@ func scan(r io.Reader, f *Filter, out *Limited) error {
 		}
 		held = copy(buf, buf[whole:end])
 		if held == len(buf) {
-			buf = append(buf, make([]byte, len(buf))...) // a line longer than a chunk
+			buf = make([]byte, 2*held) // a line longer than a chunk
+			copy(buf, out.buf)
 			out.buf = buf
 		}
 	}
