@@ -367,6 +367,17 @@ func TestSlowUploadsHoldUpNobody(t *testing.T) {
 	}
 }
 
+// A body takes the memory that it has room for, and no more.
+func TestABodyTakesWhatItHasRoomFor(t *testing.T) {
+	t.Parallel()
+	for _, length := range []int{1, 100_000, 3 << 20, maxBody} {
+		b := &bodyBuffer{uploads: newUploads()}
+		if err := b.read(strings.NewReader(strings.Repeat("x", length)), length); err != nil || len(b.bytes) != length || cap(b.bytes) > int(b.taken) {
+			t.Errorf("%d bytes: %v, has %d of %d, took %d", length, err, len(b.bytes), cap(b.bytes), b.taken)
+		}
+	}
+}
+
 // statusOf is that of the answer that comes on conn.
 func statusOf(t *testing.T, conn net.Conn) int {
 	t.Helper()

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
 	"sync"
 
 	"winnow/tools/internal/record"
@@ -129,7 +128,9 @@ func (b *bodyBuffer) read(r io.Reader, length int) error {
 				return errBusy
 			}
 			b.taken = int64(want)
-			b.bytes = slices.Grow(b.bytes, want-len(b.bytes))
+			if cap(b.bytes) < want { // append would take a fifth more than there is room for
+				b.bytes = append(make([]byte, 0, want), b.bytes...)
+			}
 		}
 		n, err := r.Read(b.bytes[len(b.bytes):b.taken])
 		b.bytes = b.bytes[:len(b.bytes)+n]

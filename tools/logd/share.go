@@ -192,18 +192,20 @@ func withRoom(ctx context.Context, t *turn, room *semaphore.Weighted, n int64, s
 func held(v *store.View, f *store.Filter) int64 { return min(v.Held(f), maxSearched) }
 
 // scan is the search for a stream's lines. It has its turn while it searches,
-// but not while the client takes what was found.
+// but not while the client takes what was found, nor for all lines, which cost
+// no search. Room those take, too: a line is held as a whole.
 func (s *server) scan(views []store.View, f *store.Filter, w out, l *store.Limited) error {
-	if f.All() {
-		return s.store.QueryViews(views, f, l) // written as it is, which costs little
-	}
 	t := &turned{out: w, turn: turn{of: s.share.processors}}
 	defer t.turn.end()
-	defer l.Through(t)()
-	l.Before = t.pause
+	if !f.All() {
+		defer l.Through(t)()
+		l.Before = t.pause
+	}
 	for i := range views {
 		err := withRoom(context.Background(), &t.turn, s.share.streamed, held(&views[i], f), func() error {
-			t.turn.begin()
+			if !f.All() {
+				t.turn.begin()
+			}
 			return s.store.QueryViews(views[i:i+1], f, l)
 		})
 		if err != nil {

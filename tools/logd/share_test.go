@@ -188,6 +188,28 @@ func TestAllThatReadersAskForFitsInTheContainer(t *testing.T) {
 	}
 }
 
+// Lines as long as can be, asked for by many who read all of the log, one way
+// or the other, and do not read on.
+func TestLongLinesOfWholeLogsFitInTheContainer(t *testing.T) {
+	p, url := startBuilt(t)
+	line := `{"type":"note","x":"` + strings.Repeat("y", 4<<20-100) + "\"}\n"
+	postOnce(t, url, line+line)
+	c := &crowd{stop: make(chan struct{})}
+	defer c.leave()
+	addr := strings.TrimPrefix(url, "http://")
+	for i, path := range []string{"/logs", "/logs?order=desc", "/logs?follow=1"} {
+		for range maxLongOfClient {
+			c.dialFrom(t, fmt.Sprintf("127.0.1.%d", 1+i), addr, "GET "+path+" HTTP/1.1\r\nHost: localhost\r\n\r\n")
+		}
+	}
+	for range 30 {
+		postOnce(t, url, line+line)
+	}
+	if peak := p.peak(t); peak > containerMemory {
+		t.Errorf("took %d MB", peak>>20)
+	}
+}
+
 func TestAPostDoesNotWaitForReaders(t *testing.T) {
 	p, url := startBuilt(t)
 	var b strings.Builder

@@ -165,6 +165,7 @@ func (s *Store) Query(f *Filter, w io.Writer) error {
 
 // QueryViews is Query of some days. The limit goes on from one call to the next.
 func (s *Store) QueryViews(views []View, f *Filter, out *Limited) error {
+	defer out.shrink()
 	var torn error
 	for _, v := range views {
 		err := s.queryView(&v, f, out)
@@ -325,6 +326,13 @@ func (l *Limited) Through(w io.Writer) (back func()) {
 	return func() { l.w = before }
 }
 
+// shrink gives back what only a long line took.
+func (l *Limited) shrink() {
+	if len(l.buf) > chunkSize {
+		l.buf = nil
+	}
+}
+
 func (l *Limited) before() error {
 	if l.Before == nil {
 		return nil
@@ -385,7 +393,8 @@ func scan(r io.Reader, f *Filter, out *Limited) error {
 			held, hole = 0, true
 		}
 		if held == len(buf) {
-			buf = append(buf, make([]byte, len(buf))...) // a line longer than a chunk
+			buf = make([]byte, 2*held) // a line longer than a chunk
+			copy(buf, out.buf)
 			out.buf = buf
 		}
 	}
