@@ -159,6 +159,16 @@ func TestWhy(t *testing.T) {
 
 // What is asked for is a whole id, or else an exact name, or else an id's
 // beginning.
+// The clock went back after it was created.
+func TestWhyOfAContainerThatIsYetToBeCreated(t *testing.T) {
+	t.Parallel()
+	l := startLog(t, t.TempDir())
+	l.mustPost(t, "", strings.ReplaceAll(twoSnapshots(), `"created":"2026-11-21T10:00:00Z"`, `"created":"2026-11-21T13:00:00Z"`))
+	if status, text := l.get(t, "/why/db"); status != 200 || !strings.Contains(text, `"sample_count":2`) {
+		t.Errorf("status %d, %s", status, text)
+	}
+}
+
 func TestWhyWhich(t *testing.T) {
 	t.Parallel()
 	l := startLog(t, t.TempDir())

@@ -111,7 +111,7 @@ func (j *job) why(s *store.Store, container string) (*story, error) {
 	}
 	st := &story{ID: newest.ID, Labels: map[string]string{}, Samples: []sample{}, Considered: []choice{}, Kills: []record.Kill{}, Others: []string{}}
 	about := store.AnyTime(store.Filter{Equal: []store.Member{{Name: "id", Value: newest.ID}}})
-	if newest.Created != nil {
+	if newest.Created != nil && !newest.Created.After(newest.Time) { // or the clock went back since
 		about.Since = nanoseconds(*newest.Created)
 	}
 	if err := j.query(s, &about, st.add); err != nil {
