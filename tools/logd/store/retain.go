@@ -44,7 +44,7 @@ func (s *Store) tend() error {
 		}
 		errs = append(errs, s.tendDay(d))
 	}
-	return errors.Join(append(errs, s.trim())...)
+	return errors.Join(errs...)
 }
 
 // tendDay reads a day that somebody changed or whose index was lost, and
@@ -99,15 +99,13 @@ func (s *Store) forget(d *day) {
 	s.days = slices.DeleteFunc(s.days, func(other *day) bool { return other == d })
 }
 
-// trim removes what is too old or too much. A day that is being compressed is
-// left for later: whoever writes would wait for that.
+// trim removes what is too old or too much. Whoever writes waits for a day to be
+// compressed only if it is that one which has to go.
 func (s *Store) trim() error {
 	var errs []error
 	for _, d := range s.expired() {
-		if !d.changing.TryLock() {
-			continue
-		}
-		if slices.Contains(s.others(), d) {
+		d.changing.Lock()
+		if slices.Contains(s.expired(), d) { // it may have been compressed meanwhile
 			errs = append(errs, s.remove(d))
 		}
 		d.changing.Unlock()
