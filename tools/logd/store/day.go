@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -43,8 +42,7 @@ type day struct {
 	torn  bool       // it is compressed, and cannot be read to its end
 	tail  bool       // the file goes on behind size with what was never acknowledged
 
-	over     atomic.Bool // it is to be removed
-	changing sync.Mutex  // held while it is changed or removed, but by what writes to it
+	changing sync.Mutex // held while it is changed or removed, but by what writes to it
 }
 
 // add joins a group that follows the others.

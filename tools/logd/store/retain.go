@@ -44,7 +44,7 @@ func (s *Store) tend() error {
 		}
 		errs = append(errs, s.tendDay(d))
 	}
-	return errors.Join(append(errs, s.trim())...)
+	return errors.Join(errs...)
 }
 
 // tendDay reads a day that somebody changed or whose index was lost, and
@@ -64,9 +64,6 @@ func (s *Store) tendDay(d *day) error {
 	}
 	if s.Compress && !d.packed && !d.isUnknown() {
 		errs = append(errs, s.pack(d))
-	}
-	if d.over.Load() {
-		errs = append(errs, s.remove(d))
 	}
 	return errors.Join(errs...)
 }
@@ -106,16 +103,13 @@ func (s *Store) forget(d *day) {
 	s.days = slices.DeleteFunc(s.days, func(other *day) bool { return other == d })
 }
 
-// trim removes what is too old or too much. A day that is being compressed goes
-// after that: whoever writes would wait for it.
+// trim removes what is too old or too much. Whoever writes waits for a day to be
+// compressed only if it is that one which has to go.
 func (s *Store) trim() error {
 	var errs []error
 	for _, d := range s.expired() {
-		if !d.changing.TryLock() {
-			d.over.Store(true)
-			continue
-		}
-		if slices.Contains(s.others(), d) {
+		d.changing.Lock()
+		if slices.Contains(s.expired(), d) { // it may have been compressed meanwhile
 			errs = append(errs, s.remove(d))
 		}
 		d.changing.Unlock()
