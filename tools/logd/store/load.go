@@ -83,9 +83,15 @@ func (s *Store) load() error {
 	for i, d := range slices.Backward(days) {
 		s.hide(d)
 		wanted := keptIDs - len(ids)
-		found, err := s.loadDay(d, i == len(days)-1 || wanted > 0)
-		if err != nil {
+		last := i == len(days)-1
+		found, err := s.loadDay(d, last || wanted > 0)
+		if err != nil && last {
 			return fmt.Errorf("%s: %w", d.path, err)
+		}
+		if err != nil { // it keeps none of the others from being read
+			s.warn("%s cannot be read: %v", d.path, err)
+			s.leaveUnknown(d)
+			d.torn = true
 		}
 		slices.Reverse(found)
 		ids = append(ids, found[:min(wanted, len(found))]...)

@@ -236,7 +236,7 @@ func (v *View) openFile() (*os.File, error) {
 		return nil, errReplaced
 	}
 	if err != nil {
-		return nil, err
+		return nil, tornError{err}
 	}
 	info, err = file.Stat()
 	if err == nil && !os.SameFile(info, v.info) {
