@@ -600,3 +600,37 @@ func TestEvents(t *testing.T) {
 		}
 	}
 }
+
+// TestADayThatCannotBeReadKeepsNoOtherBack has a compressed day with a hole: what
+// follows it is answered, and then the answer breaks off; a follower follows.
+func TestADayThatCannotBeReadKeepsNoOtherBack(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "2026-11-20.jsonl.zst"), []byte("no zstd"), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	l := startLog(t, dir)
+	l.mustPost(t, "", container("s", "2026-11-21T11:59:40Z", "aaaa", "web", "low", "keep", 1))
+	response, err := http.Get(l.url + "/logs")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := io.ReadAll(response.Body)
+	response.Body.Close()
+	if err == nil || strings.Count(string(text), `"name":"web"`) != 1 {
+		t.Errorf("answers %q, and ends with %v", text, err)
+	}
+	for path, want := range map[string]int{"/why/web": 200, "/why/nobody": 404, "/charts/memory.svg?since=30d": 200} {
+		if status, text := l.get(t, path); status != want {
+			t.Errorf("%s: status %d, %s", path, status, text)
+		}
+	}
+	next, _ := follow(t, l.url+"/logs?follow=1")
+	if line := next(); !strings.Contains(line, `"name":"web"`) {
+		t.Errorf("a follower gets %q", line)
+	}
+	l.mustPost(t, "", `{"n":2}`)
+	if line := next(); line != `{"n":2}` {
+		t.Errorf("then a follower gets %q", line)
+	}
+}

@@ -167,7 +167,7 @@ func (j *job) query(s *store.Store, f *store.Filter, each store.LineFunc) error 
 			}
 			return s.QueryViews(views[i:i+1], f, out)
 		})
-		if err != nil {
+		if err != nil && !store.Torn(err) { // else the rest is told; logd has named the day
 			return err
 		}
 	}
@@ -201,6 +201,7 @@ func (s *server) scan(views []store.View, f *store.Filter, w out, l *store.Limit
 		defer l.Through(t)()
 		l.Before = t.pause
 	}
+	var torn error
 	for i := range views {
 		err := withRoom(context.Background(), &t.turn, s.share.streamed, held(&views[i], f), func() error {
 			if !f.All() {
@@ -208,11 +209,15 @@ func (s *server) scan(views []store.View, f *store.Filter, w out, l *store.Limit
 			}
 			return s.store.QueryViews(views[i:i+1], f, l)
 		})
+		if store.Torn(err) {
+			torn = err
+			continue
+		}
 		if err != nil {
 			return err
 		}
 	}
-	return nil
+	return torn
 }
 
 // turned is a stream's writer that lets others have its turn while it waits

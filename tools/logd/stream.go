@@ -159,10 +159,7 @@ func (b *streamBody) WriteTo(to io.Writer) (n int64, err error) {
 	if err != nil && !gone(err) {
 		b.server.warn("GET %s: %v", b.path, err)
 	}
-	if err != nil {
-		return 0, err
-	}
-	return 0, w.Flush()
+	return 0, errors.Join(err, w.Flush()) // what was found is the client's, also where there should be more
 }
 
 // Close ends the stream, also where it was not to be written.
@@ -209,7 +206,7 @@ func (s *server) logs(ctx *fasthttp.RequestCtx) {
 		o := out{w}
 		l := store.NewLimited(o, f.Limit)
 		err := s.scan(views, &f.Filter, o, l)
-		if err == nil && f.follow {
+		if f.follow && (err == nil || store.Torn(err)) {
 			err = s.follow(&f.Filter, o, l, end, grown)
 		}
 		if errors.Is(err, store.ErrEnough) {

@@ -39,7 +39,7 @@ type day struct {
 	dirty bool       // the file may go on with a group that was refused
 	stale error      // why it has to be read again before it is written to
 	gone  bool       // it was not there when it was last looked at
-	torn  bool       // it is compressed, and cannot be read to its end
+	torn  bool       // it cannot be read, or not to its end
 	tail  bool       // the file goes on behind size with what was never acknowledged
 
 	changing sync.Mutex // held while it is changed or removed, but by what writes to it

@@ -91,7 +91,7 @@ func (s *Store) load() error {
 		if err != nil { // it keeps none of the others from being read
 			s.warn("%s cannot be read: %v", d.path, err)
 			s.leaveUnknown(d)
-			d.torn = true
+			s.setTorn(d, true)
 		}
 		slices.Reverse(found)
 		ids = append(ids, found[:min(wanted, len(found))]...)
@@ -335,6 +335,14 @@ func (s *Store) setFile(d *day, info os.FileInfo) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	d.info = info
+}
+
+// setTorn marks a day that cannot be read to its end, so that it is not tried
+// again and again.
+func (s *Store) setTorn(d *day, torn bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d.torn = torn
 }
 
 // name tells of the groups that are not as they were committed.

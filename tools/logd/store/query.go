@@ -27,6 +27,7 @@ type View struct {
 	path   string
 	info   os.FileInfo
 	packed bool
+	torn   bool     // it cannot be read to its end
 	from   Position // what is before was not asked for
 	blocks []block  // those that were full
 	open   block
@@ -45,7 +46,7 @@ func (d *day) view(from Position) View {
 		from = Position{d.name, d.renew, d.renews}
 	}
 	first, _ := slices.BinarySearchFunc(d.blocks, from.offset+1, func(b block, at int64) int { return cmp.Compare(b.end(), at) })
-	return View{d.name, d.path, d.info, d.packed, from, d.blocks[first:], d.open.block}
+	return View{d.name, d.path, d.info, d.packed, d.torn, from, d.blocks[first:], d.open.block}
 }
 
 // wanted are the blocks that f may want, in its order. Of the first one skip
@@ -130,7 +131,7 @@ var ErrIndexing = errors.New("an index was lost and is being made again: without
 func Indexed(views []View, f *Filter) bool {
 	for _, v := range views {
 		for b := range v.wanted(f) {
-			if b.unknown() {
+			if b.unknown() && !v.torn {
 				return false
 			}
 		}
@@ -182,7 +183,7 @@ func (s *Store) QueryViews(views []View, f *Filter, out *Limited) error {
 			v = again
 			err = s.queryView(&v, f, out)
 		}
-		if errors.As(err, new(tornError)) {
+		if Torn(err) {
 			torn = err
 			continue
 		}
@@ -207,6 +208,10 @@ func (s *Store) queryView(v *View, f *Filter, out *Limited) error {
 // tornError is a day that cannot be read, or not to its end. A query goes on
 // with what can, and fails only then.
 type tornError struct{ error }
+
+// Torn tells whether a query answered all that could be read, and this is why
+// that is not all.
+func Torn(err error) bool { return errors.As(err, new(tornError)) }
 
 // unpacker reads a compressed block.
 type unpacker struct {
@@ -261,7 +266,7 @@ func (v *View) query(f *Filter, out *Limited) error {
 		}
 		f := f.within(&b)
 		r, done, err := v.reader(file, &b, skip)
-		if errors.As(err, new(tornError)) {
+		if Torn(err) {
 			torn = err
 			continue
 		}
@@ -269,6 +274,8 @@ func (v *View) query(f *Filter, out *Limited) error {
 			return err
 		}
 		switch {
+		case f.NewestFirst && b.unknown() && v.torn:
+			err = tornError{fmt.Errorf("%s cannot be read backward", v.path)}
 		case f.NewestFirst && b.unknown():
 			err = ErrIndexing
 		case f.NewestFirst:
@@ -277,7 +284,7 @@ func (v *View) query(f *Filter, out *Limited) error {
 			err = scan(r, f, out)
 		}
 		done()
-		if errors.As(err, new(tornError)) {
+		if Torn(err) {
 			torn = err
 			continue
 		}

@@ -93,7 +93,7 @@ func (s *Store) lookAt(d *day) (there bool, err error) {
 		return true, nil
 	}
 	s.warn("%s was changed by somebody else, and is read anew", d.path)
-	d.torn = false
+	s.setTorn(d, false)
 	return true, s.reload(d)
 }
 
@@ -204,7 +204,7 @@ func (s *Store) learn(d *day) error {
 		if errors.Is(err, errForeign) {
 			return s.unpack(d)
 		}
-		if d.torn = err != nil; d.torn {
+		if s.setTorn(d, err != nil); err != nil {
 			return err
 		}
 		s.name(d, x)
@@ -233,7 +233,7 @@ func (s *Store) unpack(d *day) error {
 	}
 	_, err = io.Copy(out, z)
 	if err := errors.Join(err, out.Sync(), out.Close()); err != nil {
-		d.torn = !isFull(err)
+		s.setTorn(d, !isFull(err))
 		return errors.Join(fmt.Errorf("%s: unpack: %w", d.path, err), os.Remove(tmp))
 	}
 	path := strings.TrimSuffix(d.path, packedExt) + plainExt
