@@ -47,7 +47,7 @@ func TestCurlExamplesOfTheReadme(t *testing.T) {
 		}
 	}
 	l := startLog(t, t.TempDir(), func(s *server) { s.options.token = []byte(testToken) })
-	l.clock.at = time.Now()
+	l.clock.add(time.Since(noon))
 	home := t.TempDir()
 	conf := filepath.Join(home, ".local/state/winnow/curl.conf") // as scripts/up writes it
 	if err := errors.Join(os.MkdirAll(filepath.Dir(conf), 0o755), os.WriteFile(conf, []byte("oauth2-bearer = \""+testToken+"\"\n"), 0o600)); err != nil {

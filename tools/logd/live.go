@@ -246,7 +246,7 @@ func (l *live) tell() {
 func (l *live) names() []string {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	return slices.Sorted(maps.Keys(l.hosts))
+	return append([]string{}, slices.Sorted(maps.Keys(l.hosts))...) // none is [] to the page
 }
 
 // view is the host called name, if there is one, but for its containers, and

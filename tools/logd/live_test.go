@@ -249,3 +249,20 @@ func (r *replaced) Write(p []byte) (int, error) {
 	}
 	return r.to.Write(p)
 }
+
+// A page that is opened before anything was posted shows that.
+func TestTheStateOfNothing(t *testing.T) {
+	t.Parallel()
+	l := startLog(t, t.TempDir())
+	next, _ := follow(t, l.url+"/events")
+	for line := next(); ; line = next() {
+		if text, data := strings.CutPrefix(line, "data: "); data {
+			for _, want := range []string{`"hosts":[]`, `"kills":[]`, `"containers":[]`, `"host":null`} {
+				if !strings.Contains(text, want) {
+					t.Errorf("%s is not in %s", want, text)
+				}
+			}
+			return
+		}
+	}
+}

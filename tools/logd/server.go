@@ -32,7 +32,9 @@ type server struct {
 	streams  *streams
 	uploads  *uploads
 	pageTime time.Duration
-	stopping chan struct{} // closed when streams are to end
+	stopping chan struct{}   // closed when streams are to end
+	life     context.Context // done then; that of a request must not be used beside it
+	endLife  context.CancelFunc
 
 	share   *share
 	drawing sync.Mutex // held while a chart is drawn
@@ -48,8 +50,9 @@ type options struct {
 }
 
 func newServer(now func() time.Time, warn func(string, ...any)) *server {
+	life, endLife := context.WithCancel(context.Background())
 	return &server{clock: store.Clock{Wall: now, Boot: store.RealClock().Boot}, now: now, warn: warn, live: newLive(now), share: newShare(), waiting: newQueue(), streams: newStreams(), uploads: newUploads(),
-		pageTime: pageTime, stopping: make(chan struct{})}
+		pageTime: pageTime, stopping: make(chan struct{}), life: life, endLife: endLife}
 }
 
 // open opens the log.
@@ -74,6 +77,7 @@ func (s *server) serve(ctx context.Context, l net.Listener) error {
 	case <-ctx.Done():
 	}
 	close(s.stopping)
+	s.endLife()
 	stopping, cancel := context.WithTimeout(context.Background(), stopTime)
 	defer cancel()
 	if shut := http.ShutdownWithContext(stopping); !errors.Is(shut, context.DeadlineExceeded) {

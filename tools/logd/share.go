@@ -248,7 +248,7 @@ func (t *turned) pause() error {
 // work answers with what a job makes. What is made counts as the job's until
 // the client has it.
 func (s *server) work(ctx *fasthttp.RequestCtx, q *jobQueue, contentType string, make func(*job) ([]byte, error)) error {
-	j, err := s.share.job(ctx, q, ctx.Conn())
+	j, err := s.share.job(s.life, q, ctx.Conn())
 	if err != nil {
 		return err
 	}
