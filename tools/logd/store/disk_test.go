@@ -221,7 +221,7 @@ func TestPowerCut(t *testing.T) {
 	next := make([]int, writers) // of each, the first that was not acknowledged
 	body := func(w, n int) string {
 		line := fmt.Sprintf(`{"w":%d,"n":%d,"x":"%s"}`+"\n", w, n, strings.Repeat("x", (w*7919+n*104729)%500))
-		return strings.Repeat(line, []int{1, 100, 1, 20, 1, 20, 1}[n%7])
+		return strings.Repeat(line, []int{1, 30, 1, 5, 1, 5, 1}[n%7])
 	}
 	clock := newClock()
 	repairs, dice := 0, newDice(t)
@@ -332,7 +332,7 @@ func TestCutAnywhere(t *testing.T) {
 	for _, tail := range []string{"", strings.Repeat("\x00", 100_000), "\x00\n", "\x00\x00{\"n\":9}\n", "{\"n\":9}\n", day[:ends[0]]} {
 		step := stride()
 		if tail != "" && tail[0] != 0 {
-			step *= 5
+			step *= 11
 		}
 		for cut := 0; cut <= len(day); cut += step {
 			dir := t.TempDir()
