@@ -66,7 +66,7 @@ remove_network() {
 
 # start_logd leaves one alone that runs from the same image in the same way.
 start_logd() {
-  local user=65532:65532 name=$WINNOW_NAME-logd image as i
+  local user=65532:65532 name=$WINNOW_NAME-logd image as i=0
   mkdir -p -- "$WINNOW_STATE/log"
   if ((EUID == 0)); then chown "${user%:*}" "$WINNOW_STATE/log"; else user=$(id -u):$(id -g); fi
   chmod 2750 "$WINNOW_STATE/log" # what is in it is for the directory's group, whichever that is
@@ -77,10 +77,7 @@ start_logd() {
     return
   fi
   remove_logd
-  for ((i = 0; i < 25; i++)); do # the port of the one before is given back a little later
-    if port_is_free; then break; fi
-    sleep 0.2
-  done
+  until port_is_free || ((++i == 25)); do sleep 0.2; done # the one before gives it back a little later
   port_is_free || die "WINNOW_PORT=$WINNOW_PORT is taken by another program"
   start_network
   docker run --detach --name "$name" --label winnow.protect=true --label "winnow.as=$as" --label "winnow.state=$WINNOW_STATE" \
