@@ -211,7 +211,6 @@ func (x *found) read(r *groupReader) error {
 	var bad []*group
 	for {
 		g, _, err := r.read()
-		x.lines = r.number
 		if err != nil {
 			return ignoreEOF(err)
 		}
