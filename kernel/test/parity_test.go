@@ -331,9 +331,13 @@ sh -c 'echo $$ >c'$i'/cgroup.procs; n=0; while [ $n -lt 300 ]; do n=$((n+1)); do
 func TestGuestExit(t *testing.T) {
 	load(t, "")
 	box, dead := newCgroup(t, "docker/"+id(1)), newCgroup(t, "docker/"+id(2))
-	// busybox's sleep doesn't wait for the children that it got from the shell before it.
-	box.shell(t, "i=0; while [ $i -lt 20 ]; do sleep 5 & i=$((i+1)); done; exec sleep 100000")
-	parent := cgroup("").shell(t, fmt.Sprintf("sh -c 'echo $$ >%s; exec sleep 5' & exec sleep 100000", dead.path("cgroup.procs")))
+	// busybox's sleep doesn't wait for the children that it got from the shell before it, if they outlive that one.
+	seconds := 5
+	if hasKmemleak(t) {
+		seconds = 30 // a kernel with sanitizers takes that much longer to start them
+	}
+	box.shell(t, fmt.Sprintf("i=0; while [ $i -lt 20 ]; do sleep %d & i=$((i+1)); done; exec sleep 100000", seconds))
+	parent := cgroup("").shell(t, fmt.Sprintf("sh -c 'echo $$ >%s; exec sleep %d' & exec sleep 100000", dead.path("cgroup.procs"), seconds))
 	defer unix.Kill(parent, unix.SIGKILL)
 	zombies := func() int {
 		count := 0

@@ -142,7 +142,7 @@ func boot(t *testing.T, kernel, dir, match string, env ...string) {
 	cmd.Env = append(os.Environ(), env...)
 	var messages bytes.Buffer
 	cmd.Stderr = &messages
-	output, err := cmd.Output()
+	output, err := watched(cmd)
 	results := result.FindAllSubmatch(output, -1)
 	for _, r := range results {
 		t.Run(string(r[2]), func(t *testing.T) {
@@ -163,8 +163,30 @@ func boot(t *testing.T, kernel, dir, match string, env ...string) {
 		t.Errorf("%d tests ended, %v\n%s%s", len(results), err, clip(output), &messages)
 		return
 	}
-	t.Log("\n" + clip(output))
 	parseOutside(t, output)
+}
+
+// watched runs a machine and returns what it printed, which is shown meanwhile to who asked for it with -v: some take
+// half an hour.
+func watched(cmd *exec.Cmd) (output []byte, err error) {
+	pipe, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	lines := bufio.NewReader(pipe)
+	for {
+		line, err := lines.ReadBytes('\n')
+		output = append(output, line...)
+		if testing.Verbose() {
+			fmt.Fprint(os.Stderr, "vm: ", clip(line))
+		}
+		if err != nil {
+			return output, cmd.Wait()
+		}
+	}
 }
 
 // clip leaves out the long lines.
