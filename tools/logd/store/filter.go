@@ -6,13 +6,13 @@ import (
 	"strings"
 	"unsafe"
 
-	"winnow/tools/internal/jsonscan"
 	"winnow/tools/internal/record"
 
 	"github.com/tidwall/gjson"
 )
 
-// Filter is what a query asks for. AnyTime(Filter{}) takes every line.
+// Filter is what a query asks for. The zero one has a span of no time and so takes no line: begin with
+// AnyTime(Filter{}), which takes every line.
 type Filter struct {
 	Since, Until int64 // of a line's `time`, ns since 1970; Since <= time < Until
 	Equal        []Member
@@ -82,51 +82,25 @@ func nextCandidate(text, needle []byte) int {
 	return bytes.LastIndexByte(text[:at], '\n') + 1
 }
 
-// Matches tells whether a stored line is asked for.
+// Matches tells whether a stored line is asked for. Of a line that was damaged since it may say anything.
 func (f *Filter) Matches(line []byte) bool {
 	if isCommit(line) {
 		return false
 	}
-	left := len(f.Equal)
-	timed := f.timed()
-	if left == 0 && !timed {
+	text := unsafe.String(unsafe.SliceData(line), len(line)) // gjson would copy it
+	for i := range f.Equal {
+		if !f.Equal[i].isIn(text) {
+			return false
+		}
+	}
+	if !f.timed() {
 		return true
 	}
-	m := members{jsonscan.Scanner{Text: line}}
-	for m.next() && (timed || left > 0) {
-		name, value := m.name(), m.value()
-		if timed && string(name) == "time" {
-			at, known := record.ParseTime(stringOf(value))
-			if !known || at < f.Since || at >= f.Until {
-				return false
-			}
-			timed = false
-		}
-		for i := range f.Equal {
-			if string(name) != f.Equal[i].Name {
-				continue
-			}
-			if !f.Equal[i].is(value) {
-				return false
-			}
-			left--
-		}
-	}
-	return !timed && left == 0
+	at, known := record.ParseTime(gjson.Get(text, "time").Str)
+	return known && at >= f.Since && at < f.Until
 }
 
-func (m *Member) is(value []byte) bool {
-	got := stringOf(value)
-	return len(value) > 0 && value[0] == '"' && (got == m.Value || m.Name == "id" && strings.HasPrefix(got, m.Value))
-}
-
-// stringOf is what a string means, without a copy where it has no escapes.
-func stringOf(value []byte) string {
-	if len(value) < 2 || value[0] != '"' {
-		return ""
-	}
-	if bytes.IndexByte(value, '\\') >= 0 {
-		return gjson.ParseBytes(value).Str
-	}
-	return unsafe.String(&value[1], len(value)-2)
+func (m *Member) isIn(line string) bool {
+	got := gjson.Get(line, gjson.Escape(m.Name))
+	return got.Type == gjson.String && (got.Str == m.Value || m.Name == "id" && strings.HasPrefix(got.Str, m.Value))
 }
