@@ -18,14 +18,15 @@ import (
 	"golang.org/x/term"
 )
 
-const summary = `chart draws what records tell of a host, from the first of them to the last: memory,
-cpu, classes, kills, top-memory or top-cpu. What it holds of them is bounded, however
-many they are. Lines that are not records are reported, and passed over.`
+const summary = `chart draws what records tell of a host, from the first of them to the last, as one of
+%s.
+What it holds of them is bounded, however many they are. Lines that are not records
+are reported, and passed over.`
 
 func main() { cli.Main("chart", run) }
 
 func run(_ context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) error {
-	t := cli.New("chart", "[--png] [--dark] [--host NAME] NAME < records > picture", summary, stderr)
+	t := cli.New("chart", "[--png] [--dark] [--host NAME] NAME < records > picture", fmt.Sprintf(summary, strings.Join(chart.Names(), ", ")), stderr)
 	png := t.Bool("png", false, "write PNG instead of SVG")
 	dark := t.Bool("dark", false, "for a dark page")
 	host := t.String("host", "", "the host, where the records are of several; else the first")

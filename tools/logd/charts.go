@@ -21,8 +21,12 @@ const (
 	minSpan     = 10 * time.Second
 )
 
-// serveChart answers GET /charts/NAME.svg and .png.
+// serveChart answers GET /charts/NAME.svg and .png, and /charts/ itself with what there is.
 func (s *server) serveChart(ctx *fasthttp.RequestCtx, file string) {
+	if file == "" {
+		reply(ctx, chart.Kinds())
+		return
+	}
 	ext := path.Ext(file)
 	name := strings.TrimSuffix(file, ext)
 	if !slices.Contains(chart.Names(), name) || ext != ".svg" && ext != ".png" {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"winnow/tools/internal/record"
+	"winnow/tools/logd/chart"
 
 	"github.com/valyala/fasthttp"
 )
@@ -26,16 +27,17 @@ const stateEvery = time.Second
 
 // pagePart is how many containers are written at once: all that a page that
 // reads slowly holds of them.
-const pagePart = 16
+const pagePart = 8
 
 // pageState is what a page shows, but for the containers.
 type pageState struct {
-	Now   time.Time    `json:"now"` // logd's clock, by which the page tells how old things are
-	Hosts []string     `json:"hosts"`
-	Shown string       `json:"shown"` // the host that the rest is of
-	Host  *record.Host `json:"host"`
-	At    time.Time    `json:"at"` // of the snapshot, by logd's clock
-	Kills []liveKill   `json:"kills"`
+	Now    time.Time     `json:"now"` // logd's clock, by which the page tells how old things are
+	Hosts  []string      `json:"hosts"`
+	Shown  string        `json:"shown"` // the host that the rest is of
+	Host   *record.Host  `json:"host"`
+	At     time.Time     `json:"at"` // of the snapshot, by logd's clock
+	Kills  []record.Kill `json:"kills"`
+	Charts []chart.Kind  `json:"charts"`
 }
 
 // events sends the page its state, and anew when it changes, as server-sent
@@ -65,7 +67,7 @@ func (s *server) events(ctx *fasthttp.RequestCtx) {
 // missing says how many containers of the snapshot are not among those sent:
 // there was no room for them, or they have not come yet.
 func (s *server) sendState(o out, name string) (<-chan struct{}, error) {
-	state := pageState{Now: s.now().UTC(), Hosts: s.live.names(), Shown: name, Kills: []liveKill{}}
+	state := pageState{Now: s.now().UTC(), Hosts: s.live.names(), Shown: name, Kills: []record.Kill{}, Charts: chart.Kinds()}
 	if name == "" && len(state.Hosts) > 0 {
 		state.Shown = state.Hosts[0]
 	}
@@ -112,7 +114,7 @@ func (s *server) pagePart(h *liveHost, from int) ([]byte, int, error) {
 	t := turn{of: s.share.processors}
 	t.begin()
 	defer t.end()
-	part := s.live.part(h.name, h.snapshot, from)
+	part := s.live.part(h.name, h.record.Snapshot, from)
 	text, err := json.Marshal(part)
 	return bytes.Trim(text, "[]"), len(part), err
 }

@@ -40,59 +40,37 @@ type live struct {
 
 // liveHost is a host's part.
 type liveHost struct {
-	name     string
-	snapshot string      // "" before the first one
-	record   record.Host // its line
-	at       time.Time   // of the snapshot; of its arrival, where its time is ahead of logd's clock
-	ahead    bool        // its time says nothing then
+	name   string
+	record record.Host // the line of its last snapshot; the zero one before the first
+	at     time.Time   // of the snapshot; of its arrival, where its time is ahead of logd's clock
+	ahead  bool        // its time says nothing then
 
-	containers []liveContainer // appended to, and replaced as a whole, but never changed
-	ids        map[string]bool // of them
-	held       int             // bytes of them
-	kills      []liveKill      // the newest first
+	containers []record.Container // appended to, and replaced as a whole, but never changed
+	ids        map[string]bool    // of them
+	held       int                // bytes of them
+	kills      []record.Kill      // the newest first
 }
 
-// liveContainer is what is shown of a container line.
-type liveContainer struct {
-	ID            string   `json:"id"`
-	Name          string   `json:"name"`
-	Image         string   `json:"image"`
-	MemoryKB      uint64   `json:"memory_kb"`
-	MemoryPercent float64  `json:"memory_percent"`
-	CPUPercent    *float64 `json:"cpu_percent"`
-	CPUNS         uint64   `json:"cpu_ns"`
-	Processes     int      `json:"processes"`
-	Class         string   `json:"class"`
-	Verdict       string   `json:"verdict"`
-	Reason        string   `json:"reason"`
-	Rank          int      `json:"rank"`
+// sizeOf is what a container takes, its place in ids included.
+func sizeOf(c *record.Container) int { return 700 + textsOf(c) }
+
+// textsOf is what the texts of a container line take, but for its labels, in bytes.
+func textsOf(c *record.Container) int {
+	n := len(c.Host) + len(c.Snapshot) + len(c.ID) + len(c.Engine) + len(c.Process) + len(c.Name) + len(c.Image) + len(c.Class) + len(c.Verdict) + len(c.Reason)
+	if c.Cmdline != nil {
+		n += len(*c.Cmdline)
+	}
+	return n
 }
 
-// size is what a container takes, its place in ids included.
-func (c *liveContainer) size() int {
-	return 256 + len(c.ID) + len(c.Name) + len(c.Image) + len(c.Class) + len(c.Verdict) + len(c.Reason)
-}
-
-// liveKill is what is shown of a kill line.
-type liveKill struct {
-	Time   string `json:"time"`
-	ID     string `json:"id"`
-	Name   string `json:"name"`
-	Image  string `json:"image"`
-	Class  string `json:"class"`
-	Reason string `json:"reason"`
-	Result string `json:"result"`
-	Error  string `json:"error"`
-}
-
-func (k *liveKill) size() int {
-	return 128 + len(k.Time) + len(k.ID) + len(k.Name) + len(k.Image) + len(k.Class) + len(k.Reason) + len(k.Result) + len(k.Error)
+func sizeOfKill(k *record.Kill) int {
+	return 256 + len(k.Host) + len(k.Snapshot) + len(k.ID) + len(k.Name) + len(k.Image) + len(k.Class) + len(k.Reason) + len(k.Result) + len(k.Signal) + len(k.Error)
 }
 
 func (h *liveHost) size() int {
-	n := 1024 + 3*len(h.name) + len(h.snapshot) + h.held
+	n := 1024 + 3*len(h.name) + len(h.record.Snapshot) + h.held
 	for i := range h.kills {
-		n += h.kills[i].size()
+		n += sizeOfKill(&h.kills[i])
 	}
 	return n
 }
@@ -111,7 +89,7 @@ func (l *live) run(s *store.Store, shared *share, stop <-chan struct{}, warn fun
 			t.end()
 			t.begin()
 		}
-		return l.take(line)
+		return l.add(line)
 	})
 	for {
 		views, end, grown := s.Views(&all, at)
@@ -139,34 +117,31 @@ func (l *live) run(s *store.Store, shared *share, stop <-chan struct{}, warn fun
 	}
 }
 
-func (l *live) take(line []byte) error {
+// add takes in a line.
+func (l *live) add(line []byte) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.add(line)
-	return nil
-}
-
-func (l *live) add(line []byte) {
-	got := gjson.GetManyBytes(line, "type", "host", "snapshot")
-	name, snapshot := record.Clip(got[1].Str, maxText), record.Clip(got[2].Str, maxText)
-	switch got[0].Str {
+	switch gjson.GetBytes(line, "type").Str {
 	case record.TypeHost:
-		l.addHost(name, snapshot, line)
+		var r record.Host
+		record.Read(line, &r, maxText)
+		l.addHost(&r)
 	case record.TypeContainer:
-		if h := l.hosts[name]; h != nil && h.snapshot == snapshot {
-			l.addContainer(h, line)
-		}
+		var c record.Container
+		record.Read(line, &c, maxText)
+		l.addContainer(&c)
 	case record.TypeKill:
-		l.addKill(l.host(name), line)
+		var k record.Kill
+		record.Read(line, &k, maxText)
+		l.addKill(&k)
 	}
+	return nil
 }
 
 // addHost begins a snapshot, unless a later one was seen: what waited in a
 // spool arrives late. A time ahead of logd's clock makes none later.
-func (l *live) addHost(name, snapshot string, line []byte) {
-	h := l.host(name)
-	var r record.Host
-	record.Read(line, &r, maxText)
+func (l *live) addHost(r *record.Host) {
+	h := l.host(r.Host)
 	if !h.ahead && r.Time.Before(h.at) {
 		return
 	}
@@ -176,33 +151,33 @@ func (l *live) addHost(name, snapshot string, line []byte) {
 	if r.Time.After(now) {
 		h.at = now
 	}
-	h.snapshot, h.record = snapshot, r
+	h.record = *r
 	h.containers, h.ids, h.held = nil, make(map[string]bool), 0
 	l.held += h.size()
 	l.fit(h)
 }
 
-// addContainer adds to the snapshot, if there is room.
-func (l *live) addContainer(h *liveHost, line []byte) {
-	if len(h.containers) >= h.record.Containers {
+// addContainer adds to its host's snapshot, if it is of the last one and there is room.
+func (l *live) addContainer(c *record.Container) {
+	h := l.hosts[c.Host]
+	if h == nil || h.record.Snapshot != c.Snapshot || len(h.containers) >= h.record.Containers {
 		return
 	}
-	var c liveContainer
-	record.Read(line, &c, maxText)
-	if h.ids[c.ID] || l.held+c.size() > liveBytes {
+	if h.ids[c.ID] || l.held+sizeOf(c) > liveBytes {
 		return
 	}
+	c.Type, c.Host, c.Snapshot = record.TypeContainer, h.name, h.record.Snapshot // held once for all
+	c.Labels = nil                                                               // of any length, and on no page
 	h.ids[c.ID] = true
-	h.containers = append(h.containers, c)
-	h.held += c.size()
-	l.held += c.size()
+	h.containers = append(h.containers, *c)
+	h.held += sizeOf(c)
+	l.held += sizeOf(c)
 }
 
-func (l *live) addKill(h *liveHost, line []byte) {
-	var k liveKill
-	record.Read(line, &k, maxText)
+func (l *live) addKill(k *record.Kill) {
+	h := l.host(k.Host)
 	l.held -= h.size()
-	h.kills = slices.Insert(h.kills, 0, k)
+	h.kills = slices.Insert(h.kills, 0, *k)
 	h.kills = h.kills[:min(len(h.kills), maxShown)]
 	l.held += h.size()
 	l.fit(h)
@@ -212,7 +187,7 @@ func (l *live) addKill(h *liveHost, line []byte) {
 func (l *live) host(name string) *liveHost {
 	h := l.hosts[name]
 	if h == nil {
-		h = &liveHost{name: name, kills: []liveKill{}}
+		h = &liveHost{name: name, kills: []record.Kill{}}
 		l.hosts[name] = h
 		l.held += h.size()
 		l.fit(h)
@@ -275,11 +250,11 @@ func (l *live) all() []liveHost {
 
 // part are some containers of a snapshot from one of them on, for as long as
 // it is the newest.
-func (l *live) part(name, snapshot string, from int) []liveContainer {
+func (l *live) part(name, snapshot string, from int) []record.Container {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	h := l.hosts[name]
-	if h == nil || h.snapshot != snapshot || from >= len(h.containers) {
+	if h == nil || h.record.Snapshot != snapshot || from >= len(h.containers) {
 		return nil
 	}
 	return slices.Clone(h.containers[from:min(from+pagePart, len(h.containers))])

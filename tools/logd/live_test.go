@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 	"unicode/utf8"
+
+	"winnow/tools/internal/record"
 )
 
 // testLive is one that takes in lines directly.
@@ -56,7 +58,7 @@ func shownState(t *testing.T, l *testLog, wanted func(containers, missing int) b
 			continue
 		}
 		var state struct {
-			Containers []liveContainer
+			Containers []record.Container
 			Missing    int
 		}
 		if err := json.Unmarshal([]byte("{"+data), &state); err != nil {
@@ -127,7 +129,7 @@ func TestLiveHoldsNoMoreThanItMay(t *testing.T) { // alone, as it measures
 
 func TestASnapshotDatedAheadDoesNotRule(t *testing.T) {
 	t.Parallel()
-	shown := func(l *live) string { return l.hosts["vm"].snapshot }
+	shown := func(l *live) string { return l.hosts["vm"].record.Snapshot }
 	l := testLive(hostLine("ahead", "2027-11-21T12:00:00Z", 0), hostLine("right", "2026-11-21T11:59:50Z", 0))
 	if shown(l) != "right" {
 		t.Errorf("shows %s", shown(l))
@@ -209,7 +211,7 @@ func TestAStateIsWholeJSONWhenItsSnapshotGoes(t *testing.T) {
 	t.Parallel()
 	l := startLog(t, t.TempDir())
 	for line := range strings.Lines(crowded(100)) {
-		l.live.take([]byte(line))
+		l.live.add([]byte(line))
 	}
 	var b bytes.Buffer
 	w := &replaced{to: &b, l: l.live}
@@ -218,7 +220,7 @@ func TestAStateIsWholeJSONWhenItsSnapshotGoes(t *testing.T) {
 		t.Fatal(err)
 	}
 	var state struct {
-		Containers []liveContainer
+		Containers []record.Container
 		Missing    int
 	}
 	_, data, _ := strings.Cut(b.String(), "data: ")
@@ -243,7 +245,7 @@ type replaced struct {
 
 func (r *replaced) Write(p []byte) (int, error) {
 	if r.l != nil {
-		r.l.take([]byte(hostLine("newer", "2026-11-21T11:59:59Z", 0)))
+		r.l.add([]byte(hostLine("newer", "2026-11-21T11:59:59Z", 0)))
 		r.l.tell()
 		r.l = nil
 	}

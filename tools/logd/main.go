@@ -10,10 +10,12 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 	"time"
 
 	"winnow/tools/internal/cli"
+	"winnow/tools/logd/chart"
 	"winnow/tools/logd/store"
 )
 
@@ -29,8 +31,8 @@ days, DIR/.logd can be deleted at any time.
                           since, until, type, host, id, name, class, verdict, snapshot;
                           limit=N, order=desc, follow=1
   GET  /why/CONTAINER     the story of the container with this id or name
-  GET  /charts/NAME.svg   or .png; memory, cpu, classes, kills, top-memory, top-cpu;
-                          since, until, host, theme=dark
+  GET  /charts/NAME.svg   or .png; %s;
+                          since, until, host, theme=dark; /charts/ lists them
   GET  /                  all that as a page that is kept up to date
   GET  /metrics           for Prometheus
   GET  /healthz, /readyz  whether logd runs, and whether it would store
@@ -57,7 +59,7 @@ func main() {
 func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writer) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	t := cli.New("logd", "[--dir DIR] [--listen ADDRESS]", summary, stderr)
+	t := cli.New("logd", "[--dir DIR] [--listen ADDRESS]", fmt.Sprintf(summary, strings.Join(chart.Names(), ", ")), stderr)
 	s := newServer(time.Now, t.Warn)
 	o := &s.options
 	t.StringVar(&o.listen, "listen", "127.0.0.1:7070", "address to serve on; beyond this machine it needs --token-file or --open")

@@ -238,7 +238,7 @@ func oneOf(text string, known []string) string {
 
 // series is a container with the labels of its metrics.
 type series struct {
-	*liveContainer
+	*record.Container
 	labels string
 }
 
@@ -272,18 +272,18 @@ func writeContainers(e *exposition, hosts []liveHost) {
 	e.single("winnow_logd_containers_left_out", "gauge", "Containers that the metrics have no room for.", float64(left))
 	for _, m := range []struct {
 		name, kind, help string
-		value            func(*liveContainer) float64
+		value            func(*record.Container) float64
 	}{
 		{"winnow_container_memory_bytes", "gauge", "Memory of the container, less inactive file cache.",
-			func(c *liveContainer) float64 { return float64(c.MemoryKB) * 1024 }},
+			func(c *record.Container) float64 { return float64(c.MemoryKB) * 1024 }},
 		{"winnow_container_cpu_seconds_total", "counter", "CPU time since the container started.",
-			func(c *liveContainer) float64 { return float64(c.CPUNS) / 1e9 }},
+			func(c *record.Container) float64 { return float64(c.CPUNS) / 1e9 }},
 		{"winnow_container_processes", "gauge", "Processes of the container.",
-			func(c *liveContainer) float64 { return float64(c.Processes) }},
+			func(c *record.Container) float64 { return float64(c.Processes) }},
 	} {
 		e.family(m.name, m.kind, m.help)
 		for _, c := range all {
-			e.sample(m.name, c.labels, m.value(c.liveContainer))
+			e.sample(m.name, c.labels, m.value(c.Container))
 		}
 	}
 	e.family("winnow_container_cpu_cores", "gauge", "Cores in use over the last interval.")

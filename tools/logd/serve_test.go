@@ -24,6 +24,8 @@ import (
 	"testing"
 	"time"
 
+	"winnow/tools/internal/record"
+
 	"github.com/valyala/fasthttp"
 )
 
@@ -567,8 +569,8 @@ func TestEvents(t *testing.T) {
 	var state struct {
 		Hosts      []string
 		Shown      string
-		Containers []liveContainer
-		Kills      []liveKill
+		Containers []record.Container
+		Kills      []record.Kill
 	}
 	for len(state.Containers) != 3 || len(state.Kills) != 1 {
 		text := next()

@@ -40,10 +40,10 @@ type story struct {
 
 	// Considered are the containers of the snapshot in which it was last
 	// condemned, or else last seen: it is one of them.
-	Considered []choice      `json:"considered"`
-	Kills      []record.Kill `json:"kills"`  // each attempt
-	End        *record.Kill  `json:"end"`    // the one that ended it; null while it runs, or ended otherwise
-	Others     []string      `json:"others"` // ids of other containers of its name
+	Considered []record.Container `json:"considered"`
+	Kills      []record.Kill      `json:"kills"`  // each attempt
+	End        *record.Kill       `json:"end"`    // the one that ended it; null while it runs, or ended otherwise
+	Others     []string           `json:"others"` // ids of other containers of its name
 
 	ConsideredMore int `json:"considered_more,omitempty"` // that were considered, too, and for which there is no room
 
@@ -52,27 +52,8 @@ type story struct {
 
 // sample is a container in one snapshot.
 type sample struct {
-	Time       time.Time `json:"time"`
-	Snapshot   string    `json:"snapshot"`
-	MemoryKB   uint64    `json:"memory_kb"`
-	CPUPercent *float64  `json:"cpu_percent"`
-	Class      string    `json:"class"`
-	Verdict    string    `json:"verdict"`
-	Rank       int       `json:"rank"`
-	Reason     string    `json:"reason"`
-	changed    bool
-}
-
-// choice is a container beside others of the same snapshot.
-type choice struct {
-	ID         string   `json:"id"`
-	Name       string   `json:"name"`
-	Class      string   `json:"class"`
-	Verdict    string   `json:"verdict"`
-	Rank       int      `json:"rank"`
-	MemoryKB   uint64   `json:"memory_kb"`
-	CPUPercent *float64 `json:"cpu_percent"`
-	Reason     string   `json:"reason"`
+	record.Container
+	changed bool // of another class or verdict than the one before
 }
 
 var errUnknown = errors.New("no line speaks of it")
@@ -109,7 +90,7 @@ func (j *job) why(s *store.Store, container string) (*story, error) {
 	if err != nil {
 		return nil, err
 	}
-	st := &story{ID: newest.ID, Labels: map[string]string{}, Samples: []sample{}, Considered: []choice{}, Kills: []record.Kill{}, Others: []string{}}
+	st := &story{ID: newest.ID, Labels: map[string]string{}, Samples: []sample{}, Considered: []record.Container{}, Kills: []record.Kill{}, Others: []string{}}
 	about := store.AnyTime(store.Filter{Equal: []store.Member{{Name: "id", Value: newest.ID}}})
 	if newest.Created != nil && !newest.Created.After(newest.Time) { // or the clock went back since
 		about.Since = nanoseconds(*newest.Created)
@@ -203,15 +184,13 @@ func (st *story) addSample(c *record.Container) {
 	st.Count++
 	n := len(st.Samples)
 	changed := n == 0 || st.Samples[n-1].Class != c.Class || st.Samples[n-1].Verdict != c.Verdict
-	st.Samples = append(st.Samples, sample{c.Time, c.Snapshot, c.MemoryKB, c.CPUPercent, c.Class, c.Verdict, c.Rank, c.Reason, changed})
-	st.held += st.Samples[n].size()
+	c.Labels = nil // of any length, and once in the story is enough
+	st.Samples = append(st.Samples, sample{*c, changed})
+	st.held += textsOf(c)
 	if len(st.Samples) >= 2*maxSamples || st.held > maxStory {
 		st.thin()
 	}
 }
-
-// size is what the texts of a sample take.
-func (s *sample) size() int { return len(s.Snapshot) + len(s.Class) + len(s.Verdict) + len(s.Reason) }
 
 // thin leaves out every other sample, the oldest of those that must go first.
 func (st *story) thin() {
@@ -224,10 +203,10 @@ func (st *story) thin() {
 	kept = kept[max(0, len(kept)-2*maxSamples+1):]
 	st.held = 0
 	for i := range kept {
-		st.held += kept[i].size()
+		st.held += textsOf(&kept[i].Container)
 	}
 	for st.held > maxStory {
-		st.held -= kept[0].size()
+		st.held -= textsOf(&kept[0].Container)
 		kept = kept[1:]
 	}
 	st.Samples = slices.Clone(kept)
@@ -259,13 +238,12 @@ func (j *job) consider(s *store.Store, st *story) error {
 	return j.query(s, f, func(line []byte) error {
 		var c record.Container
 		record.Read(line, &c, maxText)
-		size := len(c.ID) + len(c.Name) + len(c.Class) + len(c.Verdict) + len(c.Reason)
-		if len(st.Considered) == maxConsidered || held+size > maxStory {
+		if held += textsOf(&c); len(st.Considered) == maxConsidered || held > maxStory {
 			st.ConsideredMore++
 			return nil
 		}
-		held += size
-		st.Considered = append(st.Considered, choice{c.ID, c.Name, c.Class, c.Verdict, c.Rank, c.MemoryKB, c.CPUPercent, c.Reason})
+		c.Labels = nil
+		st.Considered = append(st.Considered, c)
 		return nil
 	})
 }

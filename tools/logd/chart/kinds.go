@@ -13,33 +13,39 @@ import (
 	"gonum.org/v1/plot/vg/draw"
 )
 
-// kinds are the drawings by their names, in the order in which the page shows
-// them.
-var kinds = []struct {
-	name string
-	draw func(*Data, Theme) *Chart
-}{
-	{"memory", drawMemory},
-	{"cpu", drawCPU},
-	{"classes", drawClasses},
-	{"kills", drawKills},
-	{"top-memory", drawTopMemory},
-	{"top-cpu", drawTopCPU},
+// Kind is a chart that there is.
+type Kind struct {
+	Name  string `json:"name"`
+	About string `json:"about"` // in a few words, for those who do not see it
+	draw  func(*Data, Theme) *Chart
 }
 
-// Names are the charts that there are.
+// Kinds are the charts, in the order in which the page shows them. logd, its page, the chart tool and `down` have
+// their names from here.
+func Kinds() []Kind {
+	return []Kind{
+		{"memory", "Memory of the host: total, used and free", drawMemory},
+		{"cpu", "CPU over time, stacked by container", drawCPU},
+		{"classes", "Containers low and high over time, with kills", drawClasses},
+		{"kills", "Kills over time", drawKills},
+		{"top-memory", "The five containers with the highest peak of memory", drawTopMemory},
+		{"top-cpu", "The five containers with the highest peak of CPU", drawTopCPU},
+	}
+}
+
+// Names are those of all kinds.
 func Names() []string {
-	names := make([]string, 0, len(kinds))
-	for _, k := range kinds {
-		names = append(names, k.name)
+	var names []string
+	for _, k := range Kinds() {
+		names = append(names, k.Name)
 	}
 	return names
 }
 
 // Draw draws the chart of a name, one of Names.
 func Draw(name string, d *Data, t Theme) (*Chart, error) {
-	for _, k := range kinds {
-		if k.name == name {
+	for _, k := range Kinds() {
+		if k.Name == name {
 			return k.draw(d, t), nil
 		}
 	}

@@ -46,22 +46,65 @@ export function story(id, name) {
   return link;
 }
 
-// cell is one of a table whose rows may be laid out in other ways.
-export function cell(className, ...content) {
-  const td = element("td", className, ...content);
+// columns are the members of a container line that the tables show: a row each, by the member's name. Where a label is,
+// the cell says it itself on a page that is too narrow for headings.
+const columns = {
+  class: { title: "Class", text: (c) => c.class || "–", style: (c) => known(c.class) },
+  verdict: { title: "Verdict", text: (c) => c.verdict || "–", style: (c) => known(c.verdict) },
+  cpu_percent: { title: "CPU", label: "CPU", text: (c) => percent(c.cpu_percent), style: () => "number" },
+  memory_kb: { title: "Memory", label: "mem", text: (c) => size(c.memory_kb), style: () => "number" },
+  image: { title: "Image", text: (c) => c.image || "", onlyLive: true }, // a story says it once
+  reason: { title: "Reason", text: (c) => c.reason || "", style: () => "reason" },
+};
+
+function shown(live) {
+  return Object.entries(columns).filter(([, column]) => live || !column.onlyLive);
+}
+
+// heading makes a table's headings: that of its first column, which is the table's own, and those of the others. Where
+// sort is given it is called with a column's name, and whether that holds numbers.
+export function heading(table, first, live, sort) {
+  const tr = table.tHead.rows[0];
+  for (const [key, { title, label }] of [first, ...shown(live)]) {
+    const th = element("th", label ? "number" : "");
+    th.setAttribute("role", "columnheader");
+    th.scope = "col";
+    if (sort) {
+      const button = element("button", "", title);
+      button.type = "button";
+      button.addEventListener("click", () => sort(key, Boolean(label)));
+      th.dataset.key = key;
+      th.append(button);
+    } else th.append(title);
+    tr.append(th);
+  }
+}
+
+function cell() {
+  const td = element("td");
   td.setAttribute("role", "cell");
   return td;
 }
 
-// labelled is a number's cell, with what it says where the heading is far off.
-export function labelled(label, ...content) {
-  const td = cell("number", ...content);
-  td.dataset.label = label;
-  return td;
-}
-
-export function row() {
+// row makes one of a container: its first cell, with this content, and empty ones for the others.
+export function row(content, live) {
   const tr = element("tr");
   tr.setAttribute("role", "row");
+  tr.append(cell(), ...shown(live).map(([, { label }]) => {
+    const td = cell();
+    if (label) td.dataset.label = label;
+    return td;
+  }));
+  tr.cells[0].append(content);
+  return tr;
+}
+
+// fill writes a container's figures into a row. What stays the same is not written.
+export function fill(tr, c, live) {
+  shown(live).forEach(([, { text, style }], i) => {
+    const td = tr.cells[i + 1];
+    if (td.textContent !== text(c)) td.textContent = text(c);
+    td.className = style ? style(c) : "";
+  });
   return tr;
 }

@@ -1,17 +1,9 @@
-import { ago, cell, clock, element, known, labelled, percent, row, size, story } from "./common.js";
+import { ago, clock, element, fill, heading, known, percent, row, size, story } from "./common.js";
 
 const $ = (id) => document.getElementById(id);
 const staleAfter = 60; // seconds without a snapshot
 const goneAfter = 12000; // ms without a word of logd, which ticks each 5 s
 const chartEvery = 30000; // ms
-const chartNames = {
-  memory: "Memory of the host: total, used and free",
-  cpu: "CPU over time, stacked by container",
-  classes: "Containers low and high over time, with kills",
-  kills: "Kills over time",
-  "top-memory": "The five containers with the highest peak of memory",
-  "top-cpu": "The five containers with the highest peak of CPU",
-};
 
 const parameters = new URLSearchParams(location.search);
 let source, state, heard = 0, offset = 0, lostAt = null, chartsAt = 0, newestKill = null;
@@ -121,7 +113,7 @@ function showRows() {
   for (const c of containers) {
     const tr = old.get(c.id) || newRow(c);
     old.delete(c.id);
-    fill(tr, c);
+    fill(tr, c, true);
     if (tr === before) before = before.nextSibling;
     else $("rows").insertBefore(tr, before);
   }
@@ -129,19 +121,9 @@ function showRows() {
 }
 
 function newRow(c) {
-  const tr = row();
+  const tr = row(story(c.id, c.name), true);
   tr.dataset.id = c.id;
-  tr.append(cell("", story(c.id, c.name)), cell(), cell(), labelled("CPU"), labelled("mem"), cell(), cell("reason"));
   return tr;
-}
-
-function fill(tr, c) {
-  const texts = [null, c.class || "–", c.verdict || "–", percent(c.cpu_percent), size(c.memory_kb), c.image, c.reason];
-  texts.forEach((text, i) => {
-    if (text !== null && tr.cells[i].textContent !== text) tr.cells[i].textContent = text;
-  });
-  tr.cells[1].className = known(c.class);
-  tr.cells[2].className = known(c.verdict);
 }
 
 function showKills() {
@@ -162,13 +144,14 @@ function showKills() {
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
 function showCharts() {
+  if (!state) return;
   chartsAt = Date.now();
-  const common = "since=" + encodeURIComponent($("span").value) + "&host=" + encodeURIComponent(state?.shown || "");
-  for (const [name, alt] of Object.entries(chartNames)) {
+  const common = "since=" + encodeURIComponent($("span").value) + "&host=" + encodeURIComponent(state.shown || "");
+  for (const { name, about } of state.charts) {
     let link = document.getElementById("chart-" + name);
     if (!link) {
       const picture = element("img");
-      picture.alt = alt;
+      picture.alt = about;
       picture.loading = "lazy";
       link = element("a", "", picture);
       link.id = "chart-" + name;
@@ -179,13 +162,10 @@ function showCharts() {
   }
 }
 
-for (const th of document.querySelectorAll("#table th")) {
-  th.firstElementChild.addEventListener("click", () => {
-    const numeric = th.classList.contains("number");
-    sort = { key: th.dataset.key, down: sort.key === th.dataset.key ? !sort.down : numeric };
-    if (state) showRows();
-  });
-}
+heading($("table"), ["name", { title: "Name" }], true, (key, numeric) => {
+  sort = { key, down: sort.key === key ? !sort.down : numeric };
+  if (state) showRows();
+});
 $("host").addEventListener("change", () => {
   parameters.set("host", $("host").value);
   history.replaceState(null, "", "?" + parameters);

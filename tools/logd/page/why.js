@@ -1,15 +1,9 @@
-import { cell, clock, element, known, labelled, percent, row, size, story } from "./common.js";
+import { clock, element, fill, heading, row, story } from "./common.js";
 
 const $ = (id) => document.getElementById(id);
 
 function fact(name, ...content) {
   $("facts").append(element("dt", "", name), element("dd", "", ...content));
-}
-
-function figures(tr, c) {
-  tr.append(cell(known(c.class), c.class || "–"), cell(known(c.verdict), c.verdict || "–"), labelled("CPU", percent(c.cpu_percent)),
-    labelled("mem", size(c.memory_kb)), cell("reason", c.reason));
-  return tr;
 }
 
 function showEnd(s) {
@@ -45,12 +39,14 @@ function showConsidered(s) {
   const condemned = s.considered.find((c) => c.id === s.id)?.verdict === "kill";
   $("considered-when").textContent = "The " + s.considered.length + " containers of the snapshot in which it was last " + (condemned ? "condemned" : "seen") +
     (s.considered_more ? " (" + s.considered_more + " more are not shown)" : "") + ", by class and rank:";
-  s.considered.sort((a, b) => (a.class < b.class ? -1 : a.class > b.class ? 1 : a.rank - b.rank));
+  const [classOf, rankOf] = [(c) => c.class || "", (c) => c.rank || 0];
+  s.considered.sort((a, b) => (classOf(a) < classOf(b) ? -1 : classOf(a) > classOf(b) ? 1 : rankOf(a) - rankOf(b)));
+  heading($("considered").parentElement, ["name", { title: "Name" }], false);
   for (const c of s.considered) {
-    const tr = row();
-    if (c.id === s.id) tr.className = "self";
-    tr.append(cell("", c.id === s.id ? c.name + " (this one)" : story(c.id, c.name)));
-    $("considered").append(figures(tr, c));
+    const self = c.id === s.id;
+    const tr = row(self ? (c.name || "") + " (this one)" : story(c.id, c.name), false);
+    if (self) tr.className = "self";
+    $("considered").append(fill(tr, c, false));
   }
 }
 
@@ -60,11 +56,8 @@ function showSamples(s) {
   $("samples-note").textContent = s.samples.length < s.sample_count
     ? s.samples.length + " of " + s.sample_count + ", all changes of class and verdict among them; the newest first."
     : s.sample_count + ", the newest first.";
-  for (const c of s.samples.reverse()) {
-    const tr = row();
-    tr.append(cell("", clock(c.time)));
-    $("samples").append(figures(tr, c));
-  }
+  heading($("samples").parentElement, ["time", { title: "Time" }], false);
+  for (const c of s.samples.reverse()) $("samples").append(fill(row(clock(c.time), false), c, false));
 }
 
 try {
