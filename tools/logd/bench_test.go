@@ -24,6 +24,7 @@ import (
 	"winnow/tools/internal/bench"
 	"winnow/tools/internal/record"
 	"winnow/tools/logd/store"
+	"winnow/tools/testkit"
 
 	"github.com/valyala/fasthttp"
 	"golang.org/x/sys/unix"
@@ -37,7 +38,7 @@ func benchLine(n int) []byte {
 	cpu := 12.5
 	c := record.Container{ID: fmt.Sprintf("%064x", n), PID: 4000 + n%1000, Process: "burn", Cmdline: new("/burn --cpu 10%"), Processes: 1, MemoryKB: 8123, RSSKB: 9000,
 		VSZKB: 1200000, MemoryPercent: .21, CPUNS: uint64(n) * 1000, CPUPercent: &cpu}
-	c.Header = record.Header{Type: record.TypeContainer, Time: noon.Add(time.Duration(n) * time.Millisecond), Host: "vm", Snapshot: fmt.Sprint("s-", n/30)}
+	c.Header = record.Header{Type: record.TypeContainer, Time: testkit.Noon.Add(time.Duration(n) * time.Millisecond), Host: "vm", Snapshot: fmt.Sprint("s-", n/30)}
 	line, err := record.Marshal(c)
 	if err != nil {
 		panic(err)
@@ -187,25 +188,15 @@ func serveBench(b *testing.B, addr string, cmd *exec.Cmd) *exec.Cmd {
 	return nil
 }
 
-func benchAddr(b *testing.B) string {
-	b.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
 func startBenchLog(b *testing.B, args ...string) (addr, dir string, cmd *exec.Cmd) {
 	b.Helper()
-	addr, dir = benchAddr(b), b.TempDir()
+	addr, dir = testkit.FreeAddr(b), b.TempDir()
 	return addr, dir, serveBench(b, addr, exec.Command("logd", append([]string{"--listen", addr, "--dir", dir}, args...)...))
 }
 
 func startPeer(b *testing.B) string {
 	b.Helper()
-	addr := benchAddr(b)
+	addr := testkit.FreeAddr(b)
 	host, port, _ := strings.Cut(addr, ":")
 	cmd := exec.Command("/usr/bin/python3", "-m", "uvicorn", "--app-dir", "testdata/bench", "--host", host, "--port", port, "--log-level", "error", "--no-access-log", "peer:app")
 	cmd.Env = append(os.Environ(), "PEER_LOG="+filepath.Join(b.TempDir(), "log.jsonl"), "PYTHONDONTWRITEBYTECODE=1")
@@ -289,9 +280,9 @@ func writeDays(b *testing.B, dir string, now time.Time) int64 {
 		}
 		out := bufio.NewWriterSize(f, 1<<20)
 		line := benchLine(0)
-		at := bytes.Index(line, []byte(noon.Format(time.RFC3339)))
+		at := bytes.Index(line, []byte(testkit.Noon.Format(time.RFC3339)))
 		id := bytes.Index(line, []byte(`"id":"`)) + len(`"id":"`)
-		line = slices.Concat(line[:at], []byte("2026-11-21T12:00:00.000Z"), line[at+len(noon.Format(time.RFC3339)):])
+		line = slices.Concat(line[:at], []byte("2026-11-21T12:00:00.000Z"), line[at+len(testkit.Noon.Format(time.RFC3339)):])
 		id += len(".000")
 		size = len(line)
 		for n := range bigLines {
@@ -356,7 +347,7 @@ func BenchmarkTenMillionLines(b *testing.B) {
 		b.Fatal(err)
 	}
 
-	addr := benchAddr(b)
+	addr := testkit.FreeAddr(b)
 	start := time.Now()
 	cmd := serveBench(b, addr, exec.Command("logd", "--listen", addr, "--dir", dir))
 	fetch(b, addr, "/readyz") // it listens before it has opened the log

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"winnow/tools/logd/chart"
+	"winnow/tools/logd/door"
 	"winnow/tools/logd/store"
 
 	"github.com/valyala/fasthttp"
@@ -42,7 +43,7 @@ func (s *server) serveChart(ctx *fasthttp.RequestCtx, file string) {
 	if ext == ".png" {
 		contentType = "image/png"
 	}
-	err = s.work(ctx, &s.share.jobs, contentType, func(j *job) ([]byte, error) {
+	err = s.work(ctx, &s.share.Jobs, contentType, func(j *door.Job) ([]byte, error) {
 		data, err := s.chartData(j, q)
 		if err != nil {
 			return nil, err
@@ -152,24 +153,24 @@ func (c *chartCache) forget(r *chartReading) {
 
 // chartData reads what a chart needs, or waits for what is read for another
 // one.
-func (s *server) chartData(j *job, q chartQuery) (*chart.Data, error) {
+func (s *server) chartData(j *door.Job, q chartQuery) (*chart.Data, error) {
 	for {
 		r, begun := s.charted.get(q)
 		if !begun {
 			return s.readChart(j, r)
 		}
-		j.turn.end()
+		j.End()
 		select {
 		case <-r.done:
-		case <-j.ctx.Done():
+		case <-j.Context.Done():
 		}
-		if err := j.next(); err != nil || r.data != nil {
+		if err := j.Next(); err != nil || r.data != nil {
 			return r.data, err
 		}
 	}
 }
 
-func (s *server) readChart(j *job, r *chartReading) (*chart.Data, error) {
+func (s *server) readChart(j *door.Job, r *chartReading) (*chart.Data, error) {
 	defer func() {
 		if r.data == nil {
 			s.charted.forget(r)
@@ -181,7 +182,7 @@ func (s *server) readChart(j *job, r *chartReading) (*chart.Data, error) {
 	q := r.query
 	d := chart.New(q.host, q.since, q.until)
 	f := &store.Filter{Since: q.since, Until: q.until, Equal: []store.Member{{Name: "host", Value: q.host}}}
-	if err := j.query(s.store, f, func(line []byte) error { d.Add(line); return nil }); err != nil {
+	if err := s.query(j, f, func(line []byte) error { d.Add(line); return nil }); err != nil {
 		return nil, err
 	}
 	d.End()

@@ -13,9 +13,14 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"winnow/tools/internal/record"
 	"winnow/tools/logd/chart"
+	"winnow/tools/logd/store"
+	"winnow/tools/testkit"
+
+	"github.com/valyala/fasthttp"
 )
 
 // hostileName is a container's name that wants to be more than text. Docker
@@ -111,33 +116,6 @@ func artifact(t *testing.T, name string, content []byte) {
 	}
 }
 
-func TestCharts(t *testing.T) {
-	t.Parallel()
-	l := startLog(t, t.TempDir())
-	l.mustPost(t, "", someHour(t, noon, "vm"))
-	l.mustPost(t, "", someHour(t, noon, "other"))
-	for _, name := range chart.Names() {
-		t.Run(name, func(t *testing.T) {
-			for _, theme := range []string{"light", "dark"} {
-				status, picture := l.get(t, "/charts/"+name+".png?host=vm&theme="+theme)
-				if status != 200 {
-					t.Fatalf("status %d: %s", status, picture)
-				}
-				if _, err := png.Decode(strings.NewReader(picture)); err != nil {
-					t.Error(err)
-				}
-				artifact(t, "charts/"+name+"-"+theme+".png", []byte(picture))
-			}
-			status, drawing := l.get(t, "/charts/"+name+".svg?host=vm")
-			if status != 200 {
-				t.Fatalf("status %d: %s", status, drawing)
-			}
-			checkSVG(t, drawing)
-			artifact(t, "charts/"+name+".svg", []byte(drawing))
-		})
-	}
-}
-
 // checkSVG tells whether text is well-formed and holds nothing that runs.
 func checkSVG(t *testing.T, text string) {
 	t.Helper()
@@ -170,6 +148,33 @@ func checkSVG(t *testing.T, text string) {
 	}
 }
 
+func TestCharts(t *testing.T) {
+	t.Parallel()
+	l := startLog(t, t.TempDir())
+	l.mustPost(t, "", someHour(t, testkit.Noon, "vm"))
+	l.mustPost(t, "", someHour(t, testkit.Noon, "other"))
+	for _, name := range chart.Names() {
+		t.Run(name, func(t *testing.T) {
+			for _, theme := range []string{"light", "dark"} {
+				status, picture := l.get(t, "/charts/"+name+".png?host=vm&theme="+theme)
+				if status != 200 {
+					t.Fatalf("status %d: %s", status, picture)
+				}
+				if _, err := png.Decode(strings.NewReader(picture)); err != nil {
+					t.Error(err)
+				}
+				artifact(t, "charts/"+name+"-"+theme+".png", []byte(picture))
+			}
+			status, drawing := l.get(t, "/charts/"+name+".svg?host=vm")
+			if status != 200 {
+				t.Fatalf("status %d: %s", status, drawing)
+			}
+			checkSVG(t, drawing)
+			artifact(t, "charts/"+name+".svg", []byte(drawing))
+		})
+	}
+}
+
 func TestChartsOfLittle(t *testing.T) {
 	t.Parallel()
 	for what, log := range map[string]string{
@@ -177,7 +182,7 @@ func TestChartsOfLittle(t *testing.T) {
 		"one snapshot":    twoSnapshots()[:strings.Index(twoSnapshots(), `{"type":"host","time":"2026-11-21T11:59:40Z"`)],
 		"odd values":      `{"type":"host","time":"2026-11-21T11:59:00Z","host":"vm","total_memory_kb":"x","used_memory_kb":-5,"free_memory_kb":1e300}`,
 		"only a kill":     `{"type":"kill","time":"2026-11-21T11:59:00Z","host":"vm","result":"killed"}`,
-		"control in name": container("s", "2026-11-21T11:59:00Z", "aaaa", "a\x01b‮\u0000", "low", "keep", 1) + hostLine("s", "2026-11-21T11:59:00Z", 1),
+		"control in name": testkit.ContainerLine("s", "2026-11-21T11:59:00Z", "aaaa", "a\x01b‮\u0000", "low", "keep", 1) + testkit.HostLine("s", "2026-11-21T11:59:00Z", 1),
 	} {
 		l := startLog(t, t.TempDir())
 		l.post(t, "", log)
@@ -203,4 +208,48 @@ func TestChartsRefuse(t *testing.T) {
 			t.Errorf("%s: status %d, want %d: %.100s", path, status, want, text)
 		}
 	}
+}
+
+// FuzzChart draws every chart, whatever is asked for and whatever the lines say.
+func FuzzChart(f *testing.F) {
+	lines := twoSnapshots()
+	for _, query := range []string{"", "since=2h&until=1h", "since=0001-01-01&until=9999-12-31", "since=9999-12-31&until=9999-12-31", "until=1970-01-01&host=vm", "until=1960-01-01",
+		"since=292y&until=0s", "since=2540400h", "since=1970-01-01&until=2261-12-31T23:59:59.999999999Z&theme=dark", "since=36500d&until=36500d", "since=0s", "host=%ff%00"} {
+		f.Add(query, lines)
+	}
+	f.Add("host=", `{"type":"container","time":"2026-11-21T11:59:40Z","host":"","id":"é\ud800","cpu_percent":-1e999,"memory_kb":1e308}`+"\n"+
+		`{"type":"host","time":"2026-11-21T11:59:40Z","host":"","total_memory_kb":1e999,"free_memory_kb":-0.0,"used_memory_kb":1e-320}`)
+	f.Fuzz(func(t *testing.T, query, lines string) {
+		s := newServer(func() time.Time { return testkit.Noon }, t.Logf)
+		var args fasthttp.Args
+		args.Parse(query)
+		q, err := s.parseChart(&args)
+		if err != nil {
+			return
+		}
+		if q.since >= q.until || q.until-q.since < int64(minSpan) {
+			t.Fatalf("%q is from %d until %d", query, q.since, q.until)
+		}
+		d := chart.New(q.host, q.since, q.until)
+		asked := &store.Filter{Since: q.since, Until: q.until, Equal: []store.Member{{Name: "host", Value: q.host}}}
+		for line := range bytes.Lines([]byte(lines)) {
+			if new(record.Line).Parse(bytes.TrimSpace(line)) == nil && asked.Matches(line) {
+				d.Add(line)
+			}
+		}
+		d.End()
+		for _, name := range chart.Names() {
+			var b bytes.Buffer
+			c, err := chart.Draw(name, d, q.theme)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := c.WriteSVG(&b); err != nil {
+				t.Fatalf("%s of %q: %v", name, query, err)
+			}
+			if bytes.Contains(b.Bytes(), []byte("Inf")) || bytes.Contains(b.Bytes(), []byte("NaN")) || !utf8.Valid(b.Bytes()) {
+				t.Fatalf("%s of %q has what cannot be drawn", name, query)
+			}
+		}
+	})
 }

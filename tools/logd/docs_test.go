@@ -15,6 +15,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"winnow/tools/testkit"
 )
 
 // exampleAddr is where the README's examples expect logd.
@@ -46,17 +48,17 @@ func TestCurlExamplesOfTheReadme(t *testing.T) {
 			t.Skipf("there is no %s", program)
 		}
 	}
-	l := startLog(t, t.TempDir(), func(s *server) { s.options.token = []byte(testToken) })
-	l.clock.add(time.Since(noon))
+	l := startLog(t, t.TempDir(), func(s *server) { s.guard.Token = []byte(testToken) })
+	l.clock.Pass(time.Since(testkit.Noon))
 	home := t.TempDir()
 	conf := filepath.Join(home, ".local/state/winnow/curl.conf") // as scripts/up writes it
 	if err := errors.Join(os.MkdirAll(filepath.Dir(conf), 0o755), os.WriteFile(conf, []byte("oauth2-bearer = \""+testToken+"\"\n"), 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	l.mustPost(t, "", someHour(t, l.clock.at, "vm"))
+	l.mustPost(t, "", someHour(t, l.clock.Now(), "vm"))
 	examples := curlExamples(t)
 	if name := whyOf(examples); name != "" {
-		l.mustPost(t, "", lifeOf(name, l.clock.at))
+		l.mustPost(t, "", lifeOf(name, l.clock.Now()))
 	}
 	log := l.find(t, "")
 	for _, example := range examples {
@@ -91,7 +93,7 @@ func whyOf(examples []string) string {
 // kill.
 func lifeOf(name string, at time.Time) string {
 	stamp := at.Add(-time.Second).UTC().Format(time.RFC3339Nano)
-	return hostLine("last", stamp, 2) + container("last", stamp, "eeee11112222", name, "high", "kill", 2) + container("last", stamp, "ffff11112222", "beside", "low", "keep", 1) +
+	return testkit.HostLine("last", stamp, 2) + testkit.ContainerLine("last", stamp, "eeee11112222", name, "high", "kill", 2) + testkit.ContainerLine("last", stamp, "ffff11112222", "beside", "low", "keep", 1) +
 		`{"type":"kill","time":"` + stamp + `","host":"vm","snapshot":"last","id":"eeee11112222","name":"` + name + `","image":"img","class":"high","reason":"because of it","result":"killed","signal":"SIGTERM","took_ms":1,"error":""}` + "\n"
 }
 
@@ -172,42 +174,4 @@ func readKills(t *testing.T, log string) []kill {
 		}
 	}
 	return kills
-}
-
-// killSoon posts kills until ctx is done.
-func (l *testLog) killSoon(ctx context.Context) {
-	for ctx.Err() == nil {
-		time.Sleep(200 * time.Millisecond)
-		line := `{"type":"kill","time":"` + time.Now().Add(time.Minute).UTC().Format(time.RFC3339) + `","host":"vm","name":"web","result":"killed"}`
-		if err := l.store.Append(newBatch(line)); err != nil {
-			return
-		}
-	}
-}
-
-func TestGrafanaAsksForWhatThereIs(t *testing.T) {
-	t.Parallel()
-	text, err := os.ReadFile("grafana.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !json.Valid(text) {
-		t.Fatal("grafana.json is not JSON")
-	}
-	l := startLog(t, t.TempDir())
-	l.mustPost(t, "", twoSnapshots())
-	var metrics string
-	eventually(t, "containers are in the metrics", func() bool {
-		_, metrics = l.get(t, "/metrics")
-		return strings.Contains(metrics, "winnow_container_cpu_cores{")
-	})
-	asked := regexp.MustCompile(`winnow_[a-z_]+`).FindAllString(string(text), -1)
-	for _, name := range asked {
-		if !regexp.MustCompile(`(?m)^` + name + `[ {]`).MatchString(metrics) {
-			t.Errorf("asks for %s, which there is not", name)
-		}
-	}
-	if len(asked) < 15 {
-		t.Errorf("asks for %d metrics", len(asked))
-	}
 }

@@ -111,9 +111,9 @@ func (s *server) sendState(o out, name string) (<-chan struct{}, error) {
 
 // pagePart is the next of a host's containers as JSON, and how many they are.
 func (s *server) pagePart(h *liveHost, from int) ([]byte, int, error) {
-	t := turn{of: s.share.processors}
-	t.begin()
-	defer t.end()
+	t := s.share.Turn()
+	t.Begin()
+	defer t.End()
 	part := s.live.part(h.name, h.record.Snapshot, from)
 	text, err := json.Marshal(part)
 	return bytes.Trim(text, "[]"), len(part), err

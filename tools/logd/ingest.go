@@ -5,9 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"sync"
 
 	"winnow/tools/internal/record"
 	"winnow/tools/logd/store"
@@ -15,10 +13,8 @@ import (
 	"github.com/valyala/fasthttp"
 )
 
-const (
-	maxBody     = 8 << 20 // of a POST, in bytes
-	maxReported = 1000    // refused lines that an answer names
-)
+// maxReported is how many refused lines an answer names.
+const maxReported = 1000
 
 func (s *server) post(ctx *fasthttp.RequestCtx) {
 	id := string(ctx.Request.Header.Peek(record.BatchHeader))
@@ -45,11 +41,11 @@ func (s *server) post(ctx *fasthttp.RequestCtx) {
 	if stream == nil {
 		stream = bytes.NewReader(nil)
 	}
-	s.waiting.enter(ctx.Conn())
-	s.uploads.enter(ctx.Conn())
+	s.conns.Await(ctx.Conn())
+	s.uploads.Await(ctx.Conn())
 	err := body.read(stream, length)
-	s.uploads.leave(ctx.Conn())
-	s.waiting.leave(ctx.Conn())
+	s.uploads.Go(ctx.Conn())
+	s.conns.Go(ctx.Conn())
 	if err != nil {
 		ctx.SetConnectionClose() // the rest of the body may still come
 		failBody(ctx, err)
@@ -100,59 +96,6 @@ func (s *server) failStore(ctx *fasthttp.RequestCtx, err error) {
 	}
 	ctx.Response.Header.Set(fasthttp.HeaderRetryAfter, "5")
 	fail(ctx, status, "not stored: %v", err)
-}
-
-var errBusy = errors.New("as many lines are on their way to the disk as memory allows")
-
-// bodyBuffer holds one body, and its part of what all of them may take.
-type bodyBuffer struct {
-	bytes   []byte
-	uploads *uploads
-	taken   int64
-}
-
-// bodyBuffers keeps the bytes for the next body.
-var bodyBuffers = sync.Pool{New: func() any { return new(bodyBuffer) }}
-
-// read reads a body of length bytes piece by piece: a client takes only as much
-// memory as it has sent.
-func (b *bodyBuffer) read(r io.Reader, length int) error {
-	b.bytes = b.bytes[:0]
-	if length > maxBody {
-		return fasthttp.ErrBodyTooLarge
-	}
-	for {
-		// One byte more than the body has room, for the end to be seen.
-		if want := min(length+1, max(16<<10, 2*len(b.bytes))); len(b.bytes) == min(cap(b.bytes), int(b.taken)) {
-			if !b.uploads.take(int64(want) - b.taken) {
-				return errBusy
-			}
-			b.taken = int64(want)
-			if cap(b.bytes) < want { // append would take a fifth more than there is room for
-				b.bytes = append(make([]byte, 0, want), b.bytes...)
-			}
-		}
-		n, err := r.Read(b.bytes[len(b.bytes):b.taken])
-		b.bytes = b.bytes[:len(b.bytes)+n]
-		if errors.Is(err, io.EOF) && len(b.bytes) != length {
-			return io.ErrUnexpectedEOF
-		}
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-	}
-}
-
-// free gives back what it took. The bytes are no longer to be used.
-func (b *bodyBuffer) free() {
-	b.uploads.room.Release(b.taken)
-	b.taken, b.uploads = 0, nil
-	if cap(b.bytes) <= 1<<20 { // rare large ones are not kept
-		bodyBuffers.Put(b)
-	}
 }
 
 // refuseInto names the lines that are refused in the answer, as far as it does.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"winnow/tools/internal/record"
+	"winnow/tools/logd/door"
 	"winnow/tools/logd/store"
 
 	"github.com/tidwall/gjson"
@@ -80,25 +81,22 @@ func newLive(now func() time.Time) *live {
 }
 
 // run looks at new lines until stop is closed.
-func (l *live) run(s *store.Store, shared *share, stop <-chan struct{}, warn func(string, ...any)) {
+func (l *live) run(s *store.Store, shared *door.Share, stop <-chan struct{}, warn func(string, ...any)) {
 	var at store.Position
 	all := store.AnyTime(store.Filter{})
-	t := turn{of: shared.processors}
+	t := shared.Turn()
 	each := store.LineFunc(func(line []byte) error {
-		if t.over() {
-			t.end()
-			t.begin()
-		}
+		t.Pause()
 		return l.add(line)
 	})
 	for {
 		views, end, grown := s.Views(&all, at)
-		t.begin()
+		t.Begin()
 		begun := time.Now()
 		if err := s.QueryViews(store.Last(views, liveSpan), &all, store.NewLimited(each, 0)); err != nil {
 			warn("the newest lines: %v", err)
 		}
-		t.end()
+		t.End()
 		rest := max(liveEvery, liveRest*time.Since(begun))
 		if at != end {
 			l.tell()

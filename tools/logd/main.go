@@ -16,6 +16,7 @@ import (
 
 	"winnow/tools/internal/cli"
 	"winnow/tools/logd/chart"
+	"winnow/tools/logd/door"
 	"winnow/tools/logd/store"
 )
 
@@ -81,10 +82,12 @@ func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writ
 	if *verify != "" {
 		return verifyLog(t, *verify)
 	}
-	if err := o.knownBy(o.listen, *allowed); err != nil {
+	guard, err := door.NewGuard(o.listen, *allowed)
+	if err != nil {
 		return t.Misused("--allow-host: %v", err)
 	}
-	if !loopback(o.listen) && !*open && *tokenFile == "" {
+	s.guard = guard
+	if !door.Loopback(o.listen) && !*open && *tokenFile == "" {
 		return t.Misused("%s can be reached from other machines: say --token-file, or --open if anyone may", o.listen)
 	}
 	if *tokenFile != "" {
@@ -92,9 +95,9 @@ func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writ
 		if err != nil {
 			return err
 		}
-		o.token = []byte(token)
+		guard.Token = []byte(token)
 	}
-	l, err := listen(o.listen, *cert, *key)
+	l, err := door.Listen(o.listen, *cert, *key)
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"winnow/tools/internal/record"
+	"winnow/tools/logd/door"
 	"winnow/tools/logd/store"
 
 	"github.com/valyala/fasthttp"
@@ -104,7 +105,7 @@ func (e *exposition) single(name, kind, help string, value float64) {
 }
 
 func (s *server) metrics(ctx *fasthttp.RequestCtx) {
-	err := s.work(ctx, &s.share.scrapes, "text/plain; version=0.0.4; charset=utf-8", func(*job) ([]byte, error) {
+	err := s.work(ctx, &s.share.Scrapes, "text/plain; version=0.0.4; charset=utf-8", func(*door.Job) ([]byte, error) {
 		var e exposition
 		s.writeOwn(&e)
 		s.writeKills(&e)
@@ -155,7 +156,7 @@ func (s *server) writeOwn(e *exposition) {
 	}
 	e.value(write+"_sum", time.Duration(st.Sync.Sum.Load()).Seconds())
 	e.value(write+"_count", float64(count))
-	e.single("winnow_logd_streams", "gauge", "Queries, followers and pages that are open.", float64(s.streams.Load()))
+	e.single("winnow_logd_streams", "gauge", "Queries, followers and pages that are open.", float64(s.streams.Count()))
 	days, size := s.store.Size()
 	e.single("winnow_logd_days", "gauge", "Day files.", float64(days))
 	e.single("winnow_logd_stored_bytes", "gauge", "Size of all day files.", float64(size))

@@ -8,12 +8,13 @@ import (
 	"testing"
 	"time"
 
+	"winnow/tools/internal/full"
+	"winnow/tools/testkit"
+
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
-
-	"winnow/tools/internal/full"
 )
 
 // browser is a page in a real Chromium.
@@ -141,12 +142,12 @@ func TestPageInChromium(t *testing.T) {
 	full.Needs(t, "a browser")
 	b := startBrowser(t)
 	l := startLog(t, t.TempDir())
-	l.mustPost(t, "", someHour(t, noon, "vm"))
-	l.mustPost(t, "", someHour(t, noon, "elsewhere"))
-	hostile := strings.ReplaceAll(container("h1", "2026-11-21T11:59:59Z", "66600066", "NAME", "high", "keep", 1), "NAME", strings.ReplaceAll(hostileName, `"`, `\"`))
-	l.mustPost(t, "", hostLine("h1", "2026-11-21T11:59:59Z", 3)+hostile+
-		container("h1", "2026-11-21T11:59:59Z", "aaaa11112222", "web", "low", "keep", 1)+
-		container("h1", "2026-11-21T11:59:59Z", "bbbb11112222", "db", "high", "kill", 2))
+	l.mustPost(t, "", someHour(t, testkit.Noon, "vm"))
+	l.mustPost(t, "", someHour(t, testkit.Noon, "elsewhere"))
+	hostile := strings.ReplaceAll(testkit.ContainerLine("h1", "2026-11-21T11:59:59Z", "66600066", "NAME", "high", "keep", 1), "NAME", strings.ReplaceAll(hostileName, `"`, `\"`))
+	l.mustPost(t, "", testkit.HostLine("h1", "2026-11-21T11:59:59Z", 3)+hostile+
+		testkit.ContainerLine("h1", "2026-11-21T11:59:59Z", "aaaa11112222", "web", "low", "keep", 1)+
+		testkit.ContainerLine("h1", "2026-11-21T11:59:59Z", "bbbb11112222", "db", "high", "kill", 2))
 
 	b.size(1280, 900)
 	b.open(l.url + "/?host=vm")
@@ -210,7 +211,7 @@ func TestPageInChromium(t *testing.T) {
 	b.size(1280, 900)
 	b.open(l.url + "/")
 	b.until("document.querySelector('#state').className === 'live'")
-	l.clock.add(10 * time.Minute)
+	l.clock.Pass(10 * time.Minute)
 	b.until("document.querySelector('#state').className === 'stale'")
 	l.stop()
 	b.until("document.querySelector('#state').className === 'gone'")
@@ -225,8 +226,8 @@ func TestPageWithATokenInChromium(t *testing.T) {
 	t.Parallel()
 	full.Needs(t, "a browser")
 	b := startBrowser(t)
-	l := startLog(t, t.TempDir(), func(s *server) { s.options.token, s.pageTime = []byte(testToken), time.Second })
-	l.mustPost(t, "", someHour(t, noon, "vm"))
+	l := startLog(t, t.TempDir(), func(s *server) { s.guard.Token, s.pageTime = []byte(testToken), time.Second })
+	l.mustPost(t, "", someHour(t, testkit.Noon, "vm"))
 	b.open("http://anyone:" + testToken + "@" + l.addr() + "/")
 	b.until("document.querySelector('#state').className === 'live' && document.querySelectorAll('#rows tr').length > 0")
 	b.eval(`(window.lost = 0, new MutationObserver(() => { window.lost += document.querySelector('#state').className !== 'live' })

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"winnow/tools/logd/door"
 	"winnow/tools/logd/store"
 
 	"github.com/valyala/fasthttp"
@@ -27,16 +28,17 @@ type server struct {
 	refused  atomic.Int64 // lines
 	kills    killCounts
 	panics   atomic.Int64
-	conns    atomic.Int64
-	waiting  *queue // connections that wait for their clients, but for streams
-	streams  *streams
-	uploads  *uploads
 	pageTime time.Duration
 	stopping chan struct{}   // closed when streams are to end
 	life     context.Context // done then; that of a request must not be used beside it
 	endLife  context.CancelFunc
 
-	share   *share
+	guard   *door.Guard
+	conns   *door.Conns // those of streams are in no queue
+	streams *door.Streams
+	share   *door.Share
+	uploads *uploads
+
 	drawing sync.Mutex // held while a chart is drawn
 	charted chartCache
 }
@@ -45,14 +47,15 @@ type server struct {
 type options struct {
 	store.Options
 	listen string
-	names  []string // by which it may be asked for, beside those of loopback
-	token  []byte   // nil: none is needed
 }
 
 func newServer(now func() time.Time, warn func(string, ...any)) *server {
 	life, endLife := context.WithCancel(context.Background())
-	return &server{clock: store.Clock{Wall: now, Boot: store.RealClock().Boot}, now: now, warn: warn, live: newLive(now), share: newShare(), waiting: newQueue(), streams: newStreams(), uploads: newUploads(),
-		pageTime: pageTime, stopping: make(chan struct{}), life: life, endLife: endLife}
+	return &server{
+		clock: store.Clock{Wall: now, Boot: store.RealClock().Boot}, now: now, warn: warn, live: newLive(now),
+		pageTime: pageTime, stopping: make(chan struct{}), life: life, endLife: endLife,
+		guard: &door.Guard{}, conns: door.NewConns(), uploads: newUploads(), streams: door.NewStreams(), share: door.NewShare(),
+	}
 }
 
 // open opens the log.
@@ -100,8 +103,8 @@ func newHTTP(s *server) *fasthttp.Server {
 		StreamRequestBody:            true,
 		DisablePreParseMultipartForm: true,
 		CloseOnShutdown:              true,
-		Concurrency:                  maxConns + leaving,
-		ConnState:                    s.connected,
+		Concurrency:                  door.MaxConns,
+		ConnState:                    s.conns.Changed,
 		Logger:                       quiet{},
 	}
 }
@@ -112,10 +115,10 @@ type quiet struct{}
 func (quiet) Printf(string, ...any) {}
 
 func (s *server) handle(ctx *fasthttp.RequestCtx) {
-	s.waiting.leave(ctx.Conn())
+	s.conns.Go(ctx.Conn())
 	defer func() {
 		if !ctx.Response.IsBodyStream() {
-			s.waiting.enter(ctx.Conn()) // its answer is to be taken
+			s.conns.Await(ctx.Conn()) // its answer is to be taken
 		}
 	}()
 	defer func() {
@@ -130,9 +133,11 @@ func (s *server) handle(ctx *fasthttp.RequestCtx) {
 			ctx.Response.Header.Set(h[0], h[1])
 		}
 	}
-	if s.admit(ctx) {
-		s.route(ctx)
+	if status, err := s.guard.Check(ctx); err != nil {
+		fail(ctx, status, "%v", err)
+		return
 	}
+	s.route(ctx)
 }
 
 // headers go with all that a browser may show. A page may load nothing and run nothing but

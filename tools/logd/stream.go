@@ -6,26 +6,16 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/netip"
 	"sync"
 	"time"
 
+	"winnow/tools/logd/door"
 	"winnow/tools/logd/store"
 
 	"github.com/valyala/fasthttp"
 )
 
 const (
-	// maxStreams is how many queries, followers and pages there are at once.
-	// One whose reader stops fills the buffers of all that lies between, which
-	// for Docker's proxy is some 12 MB of the host's memory for TCP.
-	maxStreams = 128
-	// Of these one address has a quarter at most, and followers and pages leave
-	// some of that to queries, which end: behind Docker's proxy all of the host's
-	// clients have one address.
-	maxOfClient     = maxStreams / 4
-	maxLongOfClient = maxOfClient * 3 / 4
-
 	heartbeat = 15 * time.Second // of a stream that has nothing to say
 
 	// followEvery is how often a follower looks for more, at most: many of
@@ -33,72 +23,16 @@ const (
 	followEvery = 50 * time.Millisecond
 )
 
-// streams counts those that are open.
-type streams struct {
-	mu  sync.Mutex
-	all int
-	of  map[streamKind]int
-}
-
-// streamKind is streams that are counted together.
-type streamKind struct {
-	client netip.Prefix
-	long   bool // it ends when its client or logd ends it
-}
-
-func newStreams() *streams { return &streams{of: map[streamKind]int{}} }
-
-// kindOf takes a network of IPv6 for one client: it has as many addresses as it likes.
-func kindOf(ctx *fasthttp.RequestCtx, long bool) streamKind {
-	ip, _ := netip.AddrFromSlice(ctx.RemoteIP())
-	ip = ip.Unmap()
-	client, _ := ip.Prefix(min(ip.BitLen(), 64))
-	return streamKind{client, long}
-}
-
-// add opens one, where there is room for it.
-func (s *streams) add(k streamKind) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case s.all == maxStreams:
-		return fmt.Errorf("%d streams are open, which is as many as there can be", maxStreams)
-	case s.of[k]+s.of[streamKind{k.client, !k.long}] == maxOfClient:
-		return fmt.Errorf("%d streams are open to this address, which is as many as one can have", maxOfClient)
-	case k.long && s.of[k] == maxLongOfClient:
-		return fmt.Errorf("%d followers and pages are open to this address, which is as many as one can have", maxLongOfClient)
-	}
-	s.all++
-	s.of[k]++
-	return nil
-}
-
-func (s *streams) remove(k streamKind) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.all--
-	if s.of[k]--; s.of[k] == 0 {
-		delete(s.of, k)
-	}
-}
-
-// Load is how many are open.
-func (s *streams) Load() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.all
-}
-
 // stream answers with what write writes, as it comes.
 func (s *server) stream(ctx *fasthttp.RequestCtx, contentType string, long bool, write func(*bufio.Writer) error) {
-	kind := kindOf(ctx, long)
-	if err := s.streams.add(kind); err != nil {
+	done, err := s.streams.Open(ctx.RemoteIP(), long)
+	if err != nil {
 		ctx.Response.Header.Set(fasthttp.HeaderRetryAfter, "5")
 		fail(ctx, fasthttp.StatusServiceUnavailable, "%v", err)
 		return
 	}
 	ctx.SetContentType(contentType)
-	body := &streamBody{s, kind, string(ctx.RequestURI()), write}
+	body := &streamBody{s, done, string(ctx.RequestURI()), write}
 	if !ctx.Request.Header.IsHTTP11() {
 		body.unframed(ctx)
 		return
@@ -120,7 +54,7 @@ func (b *streamBody) unframed(ctx *fasthttp.RequestCtx) {
 			return
 		}
 		if _, err := b.WriteTo(c); err != nil {
-			reset(raw)
+			door.Reset(raw)
 		}
 	})
 }
@@ -130,7 +64,7 @@ func (b *streamBody) unframed(ctx *fasthttp.RequestCtx) {
 // body, so that the client does not take it for whole.
 type streamBody struct {
 	server *server
-	kind   streamKind
+	done   func()
 	path   string
 	write  func(*bufio.Writer) error
 }
@@ -164,7 +98,7 @@ func (b *streamBody) WriteTo(to io.Writer) (n int64, err error) {
 
 // Close ends the stream, also where it was not to be written.
 func (b *streamBody) Close() error {
-	b.server.streams.remove(b.kind)
+	b.done()
 	return nil
 }
 
@@ -218,8 +152,8 @@ func (s *server) logs(ctx *fasthttp.RequestCtx) {
 
 // follow writes the lines from end on as they are stored, until the client or
 // logd ends it. It reads them from the day file: a client that takes nothing
-// costs no more than its buffers, and its connection is closed after
-// writeTime. An empty line now and then shows whether it is still there.
+// costs no more than its buffers, and the door closes its connection after a
+// while. An empty line now and then shows whether it is still there.
 func (s *server) follow(f *store.Filter, w out, l *store.Limited, end store.Position, grown <-chan struct{}) error {
 	for {
 		if err := w.flush(); err != nil {

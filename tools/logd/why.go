@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"winnow/tools/internal/record"
+	"winnow/tools/logd/door"
 	"winnow/tools/logd/store"
 
 	"github.com/tidwall/gjson"
@@ -69,8 +70,8 @@ func (s *server) why(ctx *fasthttp.RequestCtx, container string) {
 		fail(ctx, fasthttp.StatusBadRequest, "say which container: /why/NAME or /why/ID")
 		return
 	}
-	err := s.work(ctx, &s.share.jobs, "application/json", func(j *job) ([]byte, error) {
-		st, err := j.why(s.store, container)
+	err := s.work(ctx, &s.share.Jobs, "application/json", func(j *door.Job) ([]byte, error) {
+		st, err := s.tell(j, container)
 		if err != nil {
 			return nil, err
 		}
@@ -83,10 +84,10 @@ func (s *server) why(ctx *fasthttp.RequestCtx, container string) {
 	}
 }
 
-// why tells the story of the container that has this id, or that had this name
+// tell tells the story of the container that has this id, or that had this name
 // last, or whose id begins so.
-func (j *job) why(s *store.Store, container string) (*story, error) {
-	newest, err := j.newestOf(s, container)
+func (s *server) tell(j *door.Job, container string) (*story, error) {
+	newest, err := s.newestOf(j, container)
 	if err != nil {
 		return nil, err
 	}
@@ -95,17 +96,17 @@ func (j *job) why(s *store.Store, container string) (*story, error) {
 	if newest.Created != nil && !newest.Created.After(newest.Time) { // or the clock went back since
 		about.Since = nanoseconds(*newest.Created)
 	}
-	if err := j.query(s, &about, st.add); err != nil {
+	if err := s.query(j, &about, st.add); err != nil {
 		return nil, err
 	}
-	if err := j.consider(s, st); err != nil {
+	if err := s.consider(j, st); err != nil {
 		return nil, err
 	}
-	return st, j.others(s, st)
+	return st, s.others(j, st)
 }
 
 // newestOf is the newest line of a container.
-func (j *job) newestOf(s *store.Store, container string) (*record.Container, error) {
+func (s *server) newestOf(j *door.Job, container string) (*record.Container, error) {
 	by := []string{"name", "id"}
 	switch {
 	case isWholeID(container):
@@ -116,7 +117,7 @@ func (j *job) newestOf(s *store.Store, container string) (*record.Container, err
 	for _, by := range by {
 		f := store.AnyTime(store.Filter{Equal: []store.Member{{Name: by, Value: container}}, NewestFirst: true})
 		var found *record.Container
-		err := j.query(s, &f, func(line []byte) error {
+		err := s.query(j, &f, func(line []byte) error {
 			c := new(record.Container)
 			record.Read(line, c, maxText)
 			if c.ID == "" || c.Type != record.TypeContainer && c.Type != record.TypeKill {
@@ -222,7 +223,7 @@ func (st *story) addKill(k *record.Kill) {
 }
 
 // consider finds who else was there when it was decided about.
-func (j *job) consider(s *store.Store, st *story) error {
+func (s *server) consider(j *door.Job, st *story) error {
 	if len(st.Samples) == 0 {
 		return nil
 	}
@@ -235,7 +236,7 @@ func (j *job) consider(s *store.Store, st *story) error {
 	f := around(decision.Time, decision.Time, time.Minute)
 	f.Equal = []store.Member{{Name: "snapshot", Value: decision.Snapshot}, {Name: "host", Value: st.Host}, {Name: "type", Value: record.TypeContainer}}
 	held := 0
-	return j.query(s, f, func(line []byte) error {
+	return s.query(j, f, func(line []byte) error {
 		var c record.Container
 		record.Read(line, &c, maxText)
 		if held += textsOf(&c); len(st.Considered) == maxConsidered || held > maxStory {
@@ -249,14 +250,14 @@ func (j *job) consider(s *store.Store, st *story) error {
 }
 
 // others finds containers that had the same name within a day of it.
-func (j *job) others(s *store.Store, st *story) error {
+func (s *server) others(j *door.Job, st *story) error {
 	if st.Name == "" {
 		return nil
 	}
 	f := around(st.First, st.Last, 24*time.Hour)
 	f.Equal = []store.Member{{Name: "name", Value: st.Name}, {Name: "host", Value: st.Host}}
 	seen := map[string]bool{st.ID: true}
-	err := j.query(s, f, func(line []byte) error {
+	err := s.query(j, f, func(line []byte) error {
 		id := record.Clip(gjson.GetBytes(line, "id").Str, maxText)
 		if id == "" || seen[id] {
 			return nil

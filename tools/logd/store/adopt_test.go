@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"winnow/tools/testkit"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -65,7 +67,7 @@ func oldLines() (ids, bodies []string) {
 	return ids, bodies
 }
 
-func onTheDayAfter(u *setup) { u.clock.at = time.Date(2026, 11, 29, 1, 0, 0, 0, time.UTC) }
+func onTheDayAfter(u *setup) { u.clock.Set(time.Date(2026, 11, 29, 1, 0, 0, 0, time.UTC)) }
 
 // TestALogFromBeforeIsAdopted also has the machine's disk lose what only the
 // write-ahead log held for sure.
@@ -92,7 +94,7 @@ func TestALogFromBeforeIsAdopted(t *testing.T) {
 			dir := oldLog(t)
 			spoil(t, dir)
 			s := openLog(t, dir, onTheDayAfter)
-			eventually(t, "all are adopted", func() bool { return len(files(t, dir, ownDir+"/*.batches")) == 0 })
+			testkit.Eventually(t, "all are adopted", func() bool { return len(files(t, dir, ownDir+"/*.batches")) == 0 })
 			for range 2 {
 				if got := s.all(t); got != want {
 					t.Fatalf("answers %d bytes, want %d; said %s", len(got), len(want), s.said)
@@ -207,7 +209,7 @@ func TestAdoptionIsTriedAgain(t *testing.T) {
 	dir := t.TempDir()
 	writeFile(t, dir, noonDay, "{\"n\":1}\n{\"n\":2}\n{\"torn\":")
 	d := &fullDisk{quickDisk: quickDisk{realDisk{-1}}}
-	s := openLog(t, dir, func(u *setup) { u.disk, u.Compress = d, true; u.clock.pass(day1) })
+	s := openLog(t, dir, func(u *setup) { u.disk, u.Compress = d, true; u.clock.Pass(day1) })
 	if got := s.all(t); got != "{\"n\":1}\n{\"n\":2}\n" {
 		t.Errorf("without room answers %q", got)
 	}

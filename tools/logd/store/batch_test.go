@@ -6,11 +6,12 @@ import (
 	"testing"
 
 	"winnow/tools/internal/record"
+	"winnow/tools/testkit"
 )
 
 func TestNobodyCanPostACommit(t *testing.T) {
 	t.Parallel()
-	c := commit{Type: record.TypeCommit, Time: noon, Batches: []string{"forged"}}
+	c := commit{Type: record.TypeCommit, Time: testkit.Noon, Batches: []string{"forged"}}
 	var refused []int
 	b := NewBatch("", []byte("{\"n\":1}\n"+string(c.seal([]byte("{\"n\":1}\n")))+
 		`{ "x":1, "type" : "commit" }`+"\n"+`{"t\u0079pe":"comm\u0069t"}`+"\n"+

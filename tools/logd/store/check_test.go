@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"winnow/tools/internal/record"
+	"winnow/tools/testkit"
 )
 
 // checkAlike tells whether check and Parse say the same of a line.
@@ -60,7 +61,7 @@ func TestCheckIsParse(t *testing.T) {
 func TestCheckIsSureOfWhatThePipelineWrites(t *testing.T) {
 	t.Parallel()
 	c := new(checker)
-	h := record.Header{Time: noon, Host: "vm", Snapshot: "s-1"}
+	h := record.Header{Time: testkit.Noon, Host: "vm", Snapshot: "s-1"}
 	header := func(kind string) record.Header { h.Type = kind; return h }
 	id := strings.Repeat("a", 64)
 	for _, v := range []any{

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"winnow/tools/testkit"
 )
 
 const day1 = 24 * time.Hour
@@ -33,27 +35,27 @@ func TestAClockThatJumpsIsNotBelieved(t *testing.T) {
 		}
 	}
 	put(0, "2026-11-21")
-	s.fake.jump(73 * 365 * day1)
+	s.fake.Jump(73 * 365 * day1)
 	put(1, "2026-11-21")
-	s.fake.pass(time.Minute)
+	s.fake.Pass(time.Minute)
 	put(2, "2026-11-21")
-	s.fake.jump(-73 * 365 * day1)
+	s.fake.Jump(-73 * 365 * day1)
 	put(3, "2026-11-21")
-	s.fake.pass(12 * time.Hour)
+	s.fake.Pass(12 * time.Hour)
 	put(4, "2026-11-22")
-	s.fake.jump(-12 * time.Hour) // a clock put back does not reopen a day
+	s.fake.Jump(-12 * time.Hour) // a clock put back does not reopen a day
 	put(5, "2026-11-22")
-	s.fake.jump(12 * time.Hour)
-	s.fake.pass(day1)
+	s.fake.Jump(12 * time.Hour)
+	s.fake.Pass(day1)
 	put(6, "2026-11-23")
 	// A clock that was set right at last is believed in the end.
-	s.fake.jump(100 * day1)
+	s.fake.Jump(100 * day1)
 	put(7, "2026-11-23")
-	s.fake.pass(settle + time.Second)
+	s.fake.Pass(settle + time.Second)
 	put(8, "2027-03-03")
-	s.fake.jump(-100 * day1)
+	s.fake.Jump(-100 * day1)
 	put(9, "2027-03-03")
-	s.fake.pass(settle + time.Second)
+	s.fake.Pass(settle + time.Second)
 	put(10, "2026-11-23.part002")
 	if said := s.said.String(); strings.Count(said, "is believed") != 2 {
 		t.Errorf("said %s", said)
@@ -68,7 +70,7 @@ func TestAStrayFutureDayDoesNotRule(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		days []string
-		jump time.Duration // of the clock, against noon
+		jump time.Duration // of the clock, against testkit.Noon
 		want string        // where the next line goes
 		said string
 	}{
@@ -83,13 +85,13 @@ func TestAStrayFutureDayDoesNotRule(t *testing.T) {
 	} {
 		dir := t.TempDir()
 		for _, day := range test.days {
-			s := openLog(t, dir, func(u *setup) { u.clock.at, _ = time.Parse(time.DateOnly, day); u.clock.at = u.clock.at.Add(time.Hour) })
+			s := openLog(t, dir, func(u *setup) { at, _ := time.Parse(time.DateOnly, day); u.clock.Set(at.Add(time.Hour)) })
 			s.add(t, "", "{\"day\":\""+day+"\"}\n")
-			s.fake.pass(2 * settle)
+			s.fake.Pass(2 * settle)
 			s.add(t, "", "{\"day\":\""+day+"\"}\n")
 			s.close(t)
 		}
-		s := openLog(t, dir, func(u *setup) { u.clock.jump(test.jump) })
+		s := openLog(t, dir, func(u *setup) { u.clock.Jump(test.jump) })
 		s.add(t, "", "{\"new\":1}\n")
 		if got := dayOf(t, dir, `{"new":1}`); !strings.HasPrefix(got, test.want) || !strings.Contains(s.said.String(), test.said) {
 			t.Errorf("%s: the line is in %s; said %q", name, got, s.said)
@@ -114,32 +116,32 @@ func TestNothingIsRemovedOnTheWordOfOneReading(t *testing.T) {
 	s := openLog(t, dir, func(u *setup) { u.Retain = 30 * day1 })
 	for range 3 {
 		s.add(t, "", "{\"n\":1}\n")
-		s.fake.pass(day1)
+		s.fake.Pass(day1)
 	}
 	s.add(t, "", "{\"n\":1}\n")
 	for _, wait := range []time.Duration{0, time.Minute, settle, time.Hour, 2 * time.Hour} {
-		s.fake.jump(73 * 365 * day1)
+		s.fake.Jump(73 * 365 * day1)
 		for range 3 {
 			s.tendNow()
-			s.fake.pass(wait)
+			s.fake.Pass(wait)
 		}
 		s.tendNow()
 		if n := len(files(t, dir, "*"+plainExt)); n < 4 {
 			t.Fatalf("%v at the wrong time: %d days are left; said %s", wait, n, s.said)
 		}
-		s.fake.jump(-73 * 365 * day1)
+		s.fake.Jump(-73 * 365 * day1)
 		s.tendNow()
-		s.fake.pass(2 * settle)
+		s.fake.Pass(2 * settle)
 		s.tendNow()
 	}
 	s.close(t)
 	// At a start there is nothing to compare with but the days.
-	s = openLog(t, dir, func(u *setup) { u.Retain = 30 * day1; u.clock.jump(200 * day1) })
+	s = openLog(t, dir, func(u *setup) { u.Retain = 30 * day1; u.clock.Jump(200 * day1) })
 	s.tendNow()
 	if n := len(files(t, dir, "*"+plainExt)); n < 4 {
 		t.Fatalf("right after the start %d days are left; said %s", n, s.said)
 	}
-	s.fake.pass(2 * certain)
+	s.fake.Pass(2 * certain)
 	s.tendNow()
 	if n := len(files(t, dir, "*"+plainExt)); n != 1 {
 		t.Errorf("%d days are left in the end; said %s", n, s.said)
@@ -157,9 +159,9 @@ func TestADayAheadIsNotWrittenToOnceItIsNear(t *testing.T) {
 	writeFile(t, dir, "2026-11-23.jsonl", "{\"stray\":1}\n")
 	s = openLog(t, dir)
 	_, end, _ := s.Views(&Filter{}, Position{})
-	s.fake.pass(day1)
+	s.fake.Pass(day1)
 	s.add(t, "", "{\"n\":2}\n")
-	if got := withoutCommits(readFile(t, dir, "2026-11-23.jsonl")); got != "{\"stray\":1}\n" {
+	if got := testkit.WithoutCommits(readFile(t, dir, "2026-11-23.jsonl")); got != "{\"stray\":1}\n" {
 		t.Errorf("the stray file is %q", got)
 	}
 	f := AnyTime(Filter{})

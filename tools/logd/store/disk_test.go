@@ -9,27 +9,14 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
-)
 
-// newDice is chance that can be had again: a test that fails says how.
-func newDice(t *testing.T) *rand.Rand {
-	t.Helper()
-	seed := rand.Uint64()
-	if text := os.Getenv("WINNOW_SEED"); text != "" {
-		var err error
-		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
-			t.Fatalf("WINNOW_SEED: %v", err)
-		}
-	}
-	t.Logf("drawn with WINNOW_SEED=%d", seed)
-	return rand.New(rand.NewPCG(seed, 0))
-}
+	"winnow/tools/testkit"
+)
 
 // stride leaves most of very many cuts to `make test`.
 func stride() int {
@@ -223,8 +210,8 @@ func TestPowerCut(t *testing.T) {
 		line := fmt.Sprintf(`{"w":%d,"n":%d,"x":"%s"}`+"\n", w, n, strings.Repeat("x", (w*7919+n*104729)%500))
 		return strings.Repeat(line, []int{1, 30, 1, 5, 1, 5, 1}[n%7])
 	}
-	clock := newClock()
-	repairs, dice := 0, newDice(t)
+	clock := testkit.NewClock()
+	repairs, dice := 0, testkit.Dice(t)
 	for round := range rounds {
 		disk := &powerDisk{realDisk: realDisk{-1}, left: 1 + dice.IntN(200), dice: dice, files: make(map[string]*powerFile), fresh: make(map[string]bool)}
 		s, err := tryOpen(dir, func(u *setup) { u.disk, u.clock = disk, clock })
@@ -248,7 +235,7 @@ func TestPowerCut(t *testing.T) {
 		if dice.IntN(4) == 0 {
 			os.RemoveAll(filepath.Join(dir, ownDir))
 		}
-		clock.pass(time.Duration(dice.IntN(24)) * time.Hour)
+		clock.Pass(time.Duration(dice.IntN(24)) * time.Hour)
 	}
 	s := openLog(t, dir, func(u *setup) { u.clock = clock })
 	for w := range next {
@@ -547,7 +534,7 @@ func faultAt(t *testing.T, at int, once bool) (reached bool) {
 	}
 	send("a", "{\"n\":1}\n")
 	send("b", "{\"n\":2}\n")
-	s.fake.pass(24 * time.Hour)
+	s.fake.Pass(24 * time.Hour)
 	send("c", "{\"n\":3}\n")
 	if path := filepath.Join(dir, "2026-11-22.jsonl"); s.file != nil {
 		f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
@@ -569,7 +556,7 @@ func faultAt(t *testing.T, at int, once bool) (reached bool) {
 		t.Fatalf("%d (%s), once %v: when it is well again answers %q, acknowledged %q; said %s", at, what, once, got, want, s.said)
 	}
 	s.close(t)
-	again := openLog(t, dir, func(u *setup) { u.clock.pass(24 * time.Hour) })
+	again := openLog(t, dir, func(u *setup) { u.clock.Pass(24 * time.Hour) })
 	if got := again.all(t); got != want {
 		t.Fatalf("%d (%s), once %v: after a restart %q, acknowledged %q; said %s", at, what, once, got, want, again.said)
 	}
@@ -633,7 +620,7 @@ func TestDiskFaults(t *testing.T) {
 				t.Errorf("is not ready again: %v", err)
 			}
 			s.close(t)
-			if got := withoutCommits(readFile(t, dir, noonDay)); got != "{\"n\":1}\n{\"n\":2}\n" {
+			if got := testkit.WithoutCommits(readFile(t, dir, noonDay)); got != "{\"n\":1}\n{\"n\":2}\n" {
 				t.Errorf("holds %q", got)
 			}
 		})

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"winnow/tools/testkit"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -229,7 +231,7 @@ func TestADayThatIsOverInOtherHands(t *testing.T) {
 			for n := 1; n <= 3; n++ {
 				s.add(t, fmt.Sprint("b", n), fmt.Sprintf("{\"n\":%d}\n", n))
 			}
-			s.fake.pass(day1)
+			s.fake.Pass(day1)
 			s.add(t, "new", "{\"new\":0}\n")
 			s.tendNow()
 			test.do(t, filepath.Join(dir, noonDay))
@@ -254,7 +256,7 @@ func TestADayThatIsOverInOtherHands(t *testing.T) {
 				t.Errorf("said %q", s.said)
 			}
 			s.close(t)
-			if s = openLog(t, dir, func(u *setup) { u.clock = newClock(); u.clock.pass(day1) }); s.all(t) != answer {
+			if s = openLog(t, dir, func(u *setup) { u.clock = testkit.NewClock(); u.clock.Pass(day1) }); s.all(t) != answer {
 				t.Errorf("after a restart answers %q, before %q", s.all(t), answer)
 			}
 		})
@@ -299,10 +301,10 @@ func TestAHoleInADayHidesNothingBehindIt(t *testing.T) {
 	if said := verified(t, dir); strings.Count(said, "\n") != 1 || !strings.Contains(said, "lines 4 to 5, bytes 2097") {
 		t.Errorf("verify says %q", said)
 	}
-	later := func(u *setup) { u.Compress = true; u.clock.pass(day1) }
+	later := func(u *setup) { u.Compress = true; u.clock.Pass(day1) }
 	s = openLog(t, dir, later)
 	s.add(t, "", "{\"last\":1}\n")
-	eventually(t, "the day is compressed", func() bool { return len(files(t, dir, noonDay)) == 0 })
+	testkit.Eventually(t, "the day is compressed", func() bool { return len(files(t, dir, noonDay)) == 0 })
 	look(s, "compressed")
 	s.close(t)
 	check(t, os.RemoveAll(filepath.Join(dir, ownDir)))
@@ -410,7 +412,7 @@ func TestNothingIsRemovedElsewhere(t *testing.T) {
 	check(t, os.Symlink(other, filepath.Join(dir, ownDir)))
 	s := openLog(t, dir, func(u *setup) { u.Compress = true })
 	s.add(t, "a", "{\"n\":1}\n")
-	s.fake.pass(day1)
+	s.fake.Pass(day1)
 	s.add(t, "b", "{\"n\":2}\n")
 	s.tendNow()
 	if got := s.all(t); got != "{\"n\":1}\n{\"n\":2}\n" || !strings.Contains(s.said.String(), "is no directory") {
@@ -430,7 +432,7 @@ func TestTheIndexIsBelievedOnlyAsFarAsItIsTheDays(t *testing.T) {
 	long := strings.Repeat("x", 1000)
 	want := ""
 	for n := range 1500 {
-		line := fmt.Sprintf(`{"time":"%s","n":%d,"x":"%s"}`+"\n", noon.Add(time.Duration(n)*time.Second).Format(time.RFC3339), n, long)
+		line := fmt.Sprintf(`{"time":"%s","n":%d,"x":"%s"}`+"\n", testkit.Noon.Add(time.Duration(n)*time.Second).Format(time.RFC3339), n, long)
 		s.add(t, fmt.Sprint("b", n), line)
 		want += line
 	}
@@ -452,7 +454,7 @@ func TestTheIndexIsBelievedOnlyAsFarAsItIsTheDays(t *testing.T) {
 			t.Fatalf("%s: answers %d bytes of %d; said %s", name, len(got), len(want), s.said)
 		}
 		f := AnyTime(Filter{})
-		f.Since, f.Until = noon.Add(100*time.Second).UnixNano(), noon.Add(103*time.Second).UnixNano()
+		f.Since, f.Until = testkit.Noon.Add(100*time.Second).UnixNano(), testkit.Noon.Add(103*time.Second).UnixNano()
 		if got := s.find(t, f); strings.Count(got, "\n") != 3 {
 			t.Fatalf("%s: 3 seconds have %d lines", name, strings.Count(got, "\n"))
 		}
@@ -467,7 +469,7 @@ func TestTheIndexIsBelievedOnlyAsFarAsItIsTheDays(t *testing.T) {
 	// The index of another day, as long and with commits at the same places.
 	other := openLog(t, t.TempDir())
 	for n := range 1500 {
-		other.add(t, fmt.Sprint("c", n), fmt.Sprintf(`{"time":"%s","n":%d,"x":"%s"}`+"\n", noon.Add(-time.Duration(n)*time.Second).Format(time.RFC3339), n, long))
+		other.add(t, fmt.Sprint("c", n), fmt.Sprintf(`{"time":"%s","n":%d,"x":"%s"}`+"\n", testkit.Noon.Add(-time.Duration(n)*time.Second).Format(time.RFC3339), n, long))
 	}
 	other.close(t)
 	text := readFile(t, other.Dir, noonDay)
@@ -477,7 +479,7 @@ func TestTheIndexIsBelievedOnlyAsFarAsItIsTheDays(t *testing.T) {
 	writeFile(t, dir, noonDay, text)
 	s = openLog(t, dir)
 	f := AnyTime(Filter{})
-	f.Since, f.Until = noon.Add(-103*time.Second).UnixNano(), noon.Add(-100*time.Second).UnixNano()
+	f.Since, f.Until = testkit.Noon.Add(-103*time.Second).UnixNano(), testkit.Noon.Add(-100*time.Second).UnixNano()
 	if got := s.find(t, f); strings.Count(got, "\n") != 3 || !s.seen.has("c0") {
 		t.Errorf("3 seconds of another day have %d lines", strings.Count(got, "\n"))
 	}
@@ -495,8 +497,8 @@ func TestIndexOfWhatWasCutOffIsForgotten(t *testing.T) {
 	check(t, os.Truncate(path, int64(at)))
 	s = openLog(t, dir)
 	f := AnyTime(Filter{})
-	f.Since = noon.Add(48 * time.Hour).UnixNano()
-	late := strings.Repeat(fmt.Sprintf(`{"time":"%s","x":"%s"}`+"\n", noon.Add(49*time.Hour).Format(time.RFC3339), strings.Repeat("y", 2000)), 500)
+	f.Since = testkit.Noon.Add(48 * time.Hour).UnixNano()
+	late := strings.Repeat(fmt.Sprintf(`{"time":"%s","x":"%s"}`+"\n", testkit.Noon.Add(49*time.Hour).Format(time.RFC3339), strings.Repeat("y", 2000)), 500)
 	s.add(t, "late", late)
 	for range 2 {
 		if got := s.find(t, f); got != late {
@@ -514,7 +516,7 @@ func TestAQueryReadsNoMoreThanItsSpan(t *testing.T) {
 	t.Parallel()
 	s := manyDays(t, t.TempDir(), 2, 2000)
 	f := AnyTime(Filter{})
-	f.Since, f.Until = noon.Add(day1+1000*time.Second).UnixNano(), noon.Add(day1+1060*time.Second).UnixNano()
+	f.Since, f.Until = testkit.Noon.Add(day1+1000*time.Second).UnixNano(), testkit.Noon.Add(day1+1060*time.Second).UnixNano()
 	views, _, _ := s.Views(&f, Position{})
 	if len(views) != 1 || views[0].name != "2026-11-22" {
 		t.Fatalf("reads %d days", len(views))
@@ -533,7 +535,7 @@ func TestAQueryReadsNoMoreThanItsSpan(t *testing.T) {
 func TestTheBoundsOfASpan(t *testing.T) {
 	t.Parallel()
 	s := openLog(t, t.TempDir())
-	at := func(n int) string { return noon.Add(time.Duration(n) * time.Second).Format(time.RFC3339) }
+	at := func(n int) string { return testkit.Noon.Add(time.Duration(n) * time.Second).Format(time.RFC3339) }
 	for n := range 4 { // each a block
 		s.add(t, "", strings.Repeat(fmt.Sprintf(`{"time":"%s","n":%d,"x":"%s"}`+"\n", at(n), n, strings.Repeat("x", 10_000)), 30))
 	}
@@ -543,7 +545,7 @@ func TestTheBoundsOfASpan(t *testing.T) {
 		want         string
 	}{{0, 4, "0123"}, {1, 3, "12"}, {1, 1, ""}, {3, 9, "3"}, {-9, 0, ""}, {-9, 1, "0"}, {4, 9, ""}} {
 		f := AnyTime(Filter{})
-		f.Since, f.Until = noon.Add(time.Duration(test.since)*time.Second).UnixNano(), noon.Add(time.Duration(test.until)*time.Second).UnixNano()
+		f.Since, f.Until = testkit.Noon.Add(time.Duration(test.since)*time.Second).UnixNano(), testkit.Noon.Add(time.Duration(test.until)*time.Second).UnixNano()
 		got := ""
 		for line := range strings.Lines(s.find(t, f)) {
 			_, n, _ := strings.Cut(line, `"n":`)

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"winnow/tools/internal/record"
+	"winnow/tools/testkit"
 )
 
 // FuzzMatches compares the search for lines with a plain reading of them.
@@ -22,7 +23,7 @@ func FuzzMatches(f *testing.F) {
 		}
 		q := AnyTime(Filter{Equal: []Member{{name, value}}})
 		if timed {
-			q.Since = noon.UnixNano()
+			q.Since = testkit.Noon.UnixNano()
 		}
 		got := line.Get(name)
 		at, known := record.ParseTime(line.Get("time").Str)
@@ -40,9 +41,9 @@ func FuzzMatches(f *testing.F) {
 
 // FuzzOpen starts a log on whatever its files hold.
 func FuzzOpen(f *testing.F) {
-	c := commit{Type: record.TypeCommit, Bytes: 8, Lines: 1, Batches: []string{"a"}, Time: noon}
+	c := commit{Type: record.TypeCommit, Bytes: 8, Lines: 1, Batches: []string{"a"}, Time: testkit.Noon}
 	one := c.seal([]byte("{\"n\":1}\n"))
-	c = commit{Type: record.TypeCommit, At: int64(len(one)), Bytes: 8, Lines: 1, Batches: []string{"b"}, Time: noon}
+	c = commit{Type: record.TypeCommit, At: int64(len(one)), Bytes: 8, Lines: 1, Batches: []string{"b"}, Time: testkit.Noon}
 	two := append(one[:len(one):len(one)], c.seal([]byte("{\"n\":2}\n"))...)
 	e := entry{block: newBlock(0), Commit: c.CRC32C, Batches: []string{"a", "b"}}
 	e.grow(int64(len(two)))

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"winnow/tools/internal/full"
+	"winnow/tools/testkit"
 
 	"github.com/klauspost/compress/zstd"
 )
@@ -26,10 +27,10 @@ func manyDays(t *testing.T, dir string, days, groups int, set ...func(*setup)) *
 	s := openLog(t, dir, set...)
 	for d := range days {
 		for n := range groups {
-			at := noon.AddDate(0, 0, d).Add(time.Duration(n) * time.Second).Format(time.RFC3339)
+			at := testkit.Noon.AddDate(0, 0, d).Add(time.Duration(n) * time.Second).Format(time.RFC3339)
 			s.add(t, fmt.Sprintf("d%d-%d", d, n), fmt.Sprintf(`{"time":"%s","day":%d,"n":%d,"x":"%s"}`+"\n", at, d, n, strings.Repeat(fmt.Sprint(n%10), 900)))
 		}
-		s.fake.pass(day1)
+		s.fake.Pass(day1)
 	}
 	s.add(t, "", "{\"last\":1}\n")
 	return s
@@ -41,7 +42,7 @@ func TestWithoutItsDirectoryADayIsCompressed(t *testing.T) {
 	dir := t.TempDir()
 	s := openLog(t, dir, func(u *setup) { u.Compress = true })
 	s.add(t, "a", "{\"n\":1}\n")
-	s.fake.pass(day1)
+	s.fake.Pass(day1)
 	s.changingAll(t, func() {
 		s.add(t, "b", "{\"n\":2}\n")
 		check(t, os.RemoveAll(filepath.Join(dir, ownDir)))
@@ -77,7 +78,7 @@ func TestAForeignCompressionKeepsItsIDs(t *testing.T) {
 		for n := range 300 {
 			s.add(t, fmt.Sprint("b", n), fmt.Sprintf("{\"n\":%d,\"x\":\"%s\"}\n", n, strings.Repeat("x", 3000)))
 		}
-		s.fake.pass(day1)
+		s.fake.Pass(day1)
 		s.add(t, "new", "{\"new\":0}\n")
 		want := s.all(t)
 		s.close(t)
@@ -93,7 +94,7 @@ func TestAForeignCompressionKeepsItsIDs(t *testing.T) {
 		if !both {
 			check(t, os.Remove(filepath.Join(dir, noonDay)))
 		}
-		s = openLog(t, dir, func(u *setup) { u.clock.pass(day1) })
+		s = openLog(t, dir, func(u *setup) { u.clock.Pass(day1) })
 		for _, id := range []string{"b0", "b299", "new"} {
 			if b := s.add(t, id, "{\"again\":1}\n"); !b.Duplicate {
 				t.Errorf("both %t: batch %s is stored again", both, id)
@@ -135,7 +136,7 @@ func TestTheFileThatHoldsTheOtherStays(t *testing.T) {
 		writeFile(t, dir, noonDay, test.plain)
 		writeFile(t, dir, noonDay+".zst", test.packed)
 		check(t, os.RemoveAll(filepath.Join(dir, ownDir)))
-		s := openLog(t, dir, func(u *setup) { u.clock.pass(day1) })
+		s := openLog(t, dir, func(u *setup) { u.clock.Pass(day1) })
 		if test.stay != nil && !slices.Equal(files(t, dir, noonDay+"*"), test.stay) {
 			t.Errorf("%s: there are %v", name, files(t, dir, "*"))
 		}
@@ -188,13 +189,13 @@ func TestADamagedFrameCostsItsIDsAlone(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	s := manyDays(t, dir, 1, 1000, func(u *setup) { u.Compress = true })
-	eventually(t, "the day is compressed", func() bool { return len(files(t, dir, noonDay)) == 0 })
+	testkit.Eventually(t, "the day is compressed", func() bool { return len(files(t, dir, noonDay)) == 0 })
 	s.close(t)
 	check(t, os.RemoveAll(filepath.Join(dir, ownDir)))
 	text := []byte(readFile(t, dir, noonDay+".zst"))
 	text[len(text)/2] ^= 1
 	writeFile(t, dir, noonDay+".zst", string(text))
-	s = openLog(t, dir, func(u *setup) { u.clock.pass(day1) })
+	s = openLog(t, dir, func(u *setup) { u.clock.Pass(day1) })
 	if !s.seen.has("d0-0") || !s.seen.has("d0-999") || s.seen.has("d0-500") {
 		t.Errorf("known are %t, %t and %t", s.seen.has("d0-0"), s.seen.has("d0-999"), s.seen.has("d0-500"))
 	}
@@ -238,15 +239,15 @@ func TestCompressedDaysAreThePlainOnes(t *testing.T) {
 	}
 	want := s.all(t)
 	s.close(t)
-	later := func(u *setup) { u.Compress = true; u.clock.pass(2 * day1) }
+	later := func(u *setup) { u.Compress = true; u.clock.Pass(2 * day1) }
 	s = openLog(t, dir, later)
-	eventually(t, "two days are compressed", func() bool { return len(files(t, dir, "*"+packedExt)) == 2 && len(files(t, dir, "*"+plainExt)) == 1 })
+	testkit.Eventually(t, "two days are compressed", func() bool { return len(files(t, dir, "*"+packedExt)) == 2 && len(files(t, dir, "*"+plainExt)) == 1 })
 	for range 3 { // with the index, without, and again
 		if got := s.all(t); got != want {
 			t.Fatalf("answers %d bytes, want %d; said %s", len(got), len(want), s.said)
 		}
 		f := AnyTime(Filter{NewestFirst: true})
-		f.Since, f.Until = noon.Add(100*time.Second).UnixNano(), noon.Add(110*time.Second).UnixNano()
+		f.Since, f.Until = testkit.Noon.Add(100*time.Second).UnixNano(), testkit.Noon.Add(110*time.Second).UnixNano()
 		if got := s.find(t, f); strings.Count(got, "\n") != 10 || !strings.Contains(strings.SplitN(got, "\n", 2)[0], `"n":109`) {
 			t.Errorf("ten seconds are %.200q", got)
 		}
@@ -307,9 +308,9 @@ func TestAFollowerOverACompression(t *testing.T) {
 		s.add(t, "", fmt.Sprintf(`{"n":%d,"x":"%s"}`+"\n", n, strings.Repeat("x", 1000)))
 	}
 	before, _, _ := s.Views(&f, at)
-	s.fake.pass(day1)
+	s.fake.Pass(day1)
 	s.add(t, "", "{\"n\":2000}\n")
-	eventually(t, "the day is compressed", func() bool { return len(files(t, dir, noonDay)) == 0 })
+	testkit.Eventually(t, "the day is compressed", func() bool { return len(files(t, dir, noonDay)) == 0 })
 	after, _, _ := s.Views(&f, at)
 	for name, views := range map[string][]View{"seen before": before, "seen after": after} {
 		var got strings.Builder
@@ -338,9 +339,9 @@ func TestNothingIsRemovedBeforeTheOtherHoldsIt(t *testing.T) {
 		want := s.all(t)
 		plain := readFile(t, dir, noonDay)
 		s.close(t)
-		later := func(u *setup) { u.Compress = true; u.clock.pass(day1) }
+		later := func(u *setup) { u.Compress = true; u.clock.Pass(day1) }
 		s = openLog(t, dir, later)
-		eventually(t, "the day is compressed", func() bool { return len(files(t, dir, noonDay)) == 0 })
+		testkit.Eventually(t, "the day is compressed", func() bool { return len(files(t, dir, noonDay)) == 0 })
 		s.close(t)
 		packed := readFile(t, dir, noonDay+".zst")
 		writeFile(t, dir, noonDay, plain)
@@ -349,7 +350,7 @@ func TestNothingIsRemovedBeforeTheOtherHoldsIt(t *testing.T) {
 		if got := s.all(t); got != want {
 			t.Errorf("%s: answers %d bytes of %d; said %s", name, len(got), len(want), s.said)
 		}
-		eventually(t, name+": one of the two is left", func() bool {
+		testkit.Eventually(t, name+": one of the two is left", func() bool {
 			return len(files(t, dir, noonDay)) == 0 && len(files(t, dir, noonDay+".zst")) == 1
 		})
 		if got := s.all(t); got != want {
@@ -400,8 +401,8 @@ func TestRetention(t *testing.T) {
 	s.close(t)
 	writeFile(t, dir, noonDay+".7.quarantine", "x")
 	writeFile(t, dir, noonDay+".replaced-1", "x")
-	s = openLog(t, dir, func(u *setup) { u.Retain = 2 * day1; u.clock.pass(5 * day1) })
-	s.fake.pass(2 * certain)
+	s = openLog(t, dir, func(u *setup) { u.Retain = 2 * day1; u.clock.Pass(5 * day1) })
+	s.fake.Pass(2 * certain)
 	s.tendNow()
 	if got := strings.Join(files(t, dir, "2026*"), " "); got != "2026-11-24.jsonl 2026-11-25.jsonl 2026-11-26.jsonl" {
 		t.Errorf("left are %s; said %s", got, s.said)
@@ -418,15 +419,15 @@ func TestAStrayFutureDayIsRemovedByItsFilesAge(t *testing.T) {
 	for age, left := range map[time.Duration]bool{40 * day1: false, day1: true} {
 		dir := t.TempDir()
 		manyDays(t, dir, 2, 3).close(t)
-		stray := openLog(t, t.TempDir(), func(u *setup) { u.clock.jump(73 * 365 * day1) })
+		stray := openLog(t, t.TempDir(), func(u *setup) { u.clock.Jump(73 * 365 * day1) })
 		stray.add(t, "", "{}\n")
 		stray.close(t)
 		name := files(t, stray.Dir, "*"+plainExt)[0]
 		writeFile(t, dir, name, readFile(t, stray.Dir, name))
-		at := noon.Add(2*day1 - age)
+		at := testkit.Noon.Add(2*day1 - age)
 		check(t, os.Chtimes(filepath.Join(dir, name), at, at))
-		s := openLog(t, dir, func(u *setup) { u.Retain = 30 * day1; u.clock.pass(2 * day1) })
-		s.fake.pass(2 * certain)
+		s := openLog(t, dir, func(u *setup) { u.Retain = 30 * day1; u.clock.Pass(2 * day1) })
+		s.fake.Pass(2 * certain)
 		s.tendNow()
 		if got := files(t, dir, "*"+plainExt); slices.Contains(got, name) != left || len(got) < 3 {
 			t.Errorf("%v old: left are %v; said %s", age, got, s.said)
@@ -448,7 +449,7 @@ func TestFilesAreForTheGroupAlone(t *testing.T) {
 		writeFile(t, sub, "2026-11-20.jsonl", "{}\n")
 		check(t, os.Chmod(filepath.Join(sub, "2026-11-20.jsonl"), 0o644))
 		s := manyDays(t, sub, 2, 3, func(u *setup) { u.Compress = mask != 0 })
-		eventually(t, "the days are compressed", func() bool { return mask == 0 || len(files(t, sub, "*.zst")) == 3 })
+		testkit.Eventually(t, "the days are compressed", func() bool { return mask == 0 || len(files(t, sub, "*.zst")) == 3 })
 		check(t, os.Remove(filepath.Join(sub, "2026-11-23.jsonl")))
 		s.add(t, "", "{}\n") // makes a copy of what it had
 		s.close(t)
@@ -473,9 +474,9 @@ func TestADamagedCompressedDay(t *testing.T) {
 	dir := t.TempDir()
 	s := manyDays(t, dir, 2, 1000)
 	s.close(t)
-	later := func(u *setup) { u.Compress = true; u.clock.pass(2 * day1) }
+	later := func(u *setup) { u.Compress = true; u.clock.Pass(2 * day1) }
 	s = openLog(t, dir, later)
-	eventually(t, "two days are compressed", func() bool { return len(files(t, dir, "*"+packedExt)) == 2 && len(files(t, dir, "*"+plainExt)) == 1 })
+	testkit.Eventually(t, "two days are compressed", func() bool { return len(files(t, dir, "*"+packedExt)) == 2 && len(files(t, dir, "*"+plainExt)) == 1 })
 	s.close(t)
 	text := []byte(readFile(t, dir, noonDay+".zst"))
 	text[len(text)/2] ^= 1

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"winnow/tools/internal/full"
+	"winnow/tools/testkit"
 )
 
 // TestAStrangersReader reads the files with what the head of the package says:
@@ -20,8 +21,8 @@ func TestAStrangersReader(t *testing.T) {
 	s := manyDays(t, dir, 2, 200)
 	want := s.all(t)
 	s.close(t)
-	s = openLog(t, dir, func(u *setup) { u.Compress = true; u.clock.pass(2 * day1) })
-	eventually(t, "two days are compressed", func() bool { return len(files(t, dir, "*"+packedExt)) == 2 && len(files(t, dir, "*"+plainExt)) == 1 })
+	s = openLog(t, dir, func(u *setup) { u.Compress = true; u.clock.Pass(2 * day1) })
+	testkit.Eventually(t, "two days are compressed", func() bool { return len(files(t, dir, "*"+packedExt)) == 2 && len(files(t, dir, "*"+plainExt)) == 1 })
 	s.add(t, "", "{\"one\": \"more\"}\n")
 	want += "{\"one\": \"more\"}\n"
 	for name, reader := range map[string]string{"python": "python3 testdata/read.py", "jq": `grep -v '^{"type":"commit",' | jq -c .`} {

@@ -7,77 +7,26 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"winnow/tools/internal/record"
+	"winnow/tools/testkit"
 )
 
-// noon is the time at which tests' logs begin.
-var noon = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
-
 const noonDay = "2026-11-21" + plainExt
-
-// fakeClock is a clock that a test sets.
-type fakeClock struct {
-	mu   sync.Mutex
-	at   time.Time
-	boot time.Duration
-}
-
-func newClock() *fakeClock { return &fakeClock{at: noon} }
-
-func (c *fakeClock) clock() Clock {
-	return Clock{
-		func() time.Time { c.mu.Lock(); defer c.mu.Unlock(); return c.at },
-		func() time.Duration { c.mu.Lock(); defer c.mu.Unlock(); return c.boot },
-	}
-}
-
-// pass lets time pass.
-func (c *fakeClock) pass(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.at, c.boot = c.at.Add(d), c.boot+d
-}
-
-// jump sets the clock.
-func (c *fakeClock) jump(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.at = c.at.Add(d)
-}
-
-// messages is what a store said.
-type messages struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (m *messages) warn(format string, a ...any) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	fmt.Fprintf(&m.text, format+"\n", a...)
-}
-
-func (m *messages) String() string {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.text.String()
-}
 
 // testStore is a store with what a test sets of it.
 type testStore struct {
 	*Store
-	fake *fakeClock
-	said *messages
+	fake *testkit.Clock
+	said *testkit.Messages
 }
 
 type setup struct {
 	Options
 	disk  disk
-	clock *fakeClock
+	clock *testkit.Clock
 }
 
 // quickDisk syncs nothing: most tests cut no power.
@@ -88,8 +37,10 @@ type quickFile struct{ diskFile }
 func (quickFile) Datasync() error { return nil }
 
 func (d quickDisk) Create(path string) (diskFile, error) { return d.wrap(d.realDisk.Create(path)) }
-func (d quickDisk) Open(path string) (diskFile, error)   { return d.wrap(d.realDisk.Open(path)) }
-func (quickDisk) SyncDir(string) error                   { return nil }
+
+func (d quickDisk) Open(path string) (diskFile, error) { return d.wrap(d.realDisk.Open(path)) }
+
+func (quickDisk) SyncDir(string) error { return nil }
 
 func (quickDisk) wrap(f diskFile, err error) (diskFile, error) {
 	if err != nil {
@@ -110,23 +61,13 @@ func openLog(t testing.TB, dir string, set ...func(*setup)) *testStore {
 }
 
 func tryOpen(dir string, set ...func(*setup)) (*testStore, error) {
-	u := &setup{Options: Options{Dir: dir}, disk: quickDisk{realDisk{-1}}, clock: newClock()}
+	u := &setup{Options: Options{Dir: dir}, disk: quickDisk{realDisk{-1}}, clock: testkit.NewClock()}
 	for _, f := range set {
 		f(u)
 	}
-	said := new(messages)
-	s, err := open(u.Options, u.disk, u.clock.clock(), said.warn)
+	said := new(testkit.Messages)
+	s, err := open(u.Options, u.disk, Clock{u.clock.Now, u.clock.Boot}, said.Warn)
 	return &testStore{s, u.clock, said}, err
-}
-
-// eventually waits for a condition.
-func eventually(t testing.TB, what string, is func() bool) {
-	t.Helper()
-	for begun := time.Now(); !is(); time.Sleep(2 * time.Millisecond) {
-		if time.Since(begun) > time.Minute {
-			t.Fatalf("not within a minute: %s", what)
-		}
-	}
 }
 
 func newBatch(id, text string) *Batch {
@@ -204,21 +145,11 @@ func files(t testing.TB, dir, pattern string) []string {
 	return found
 }
 
-func withoutCommits(text string) string {
-	var b strings.Builder
-	for line := range strings.Lines(text) {
-		if !isCommit([]byte(line)) {
-			b.WriteString(line)
-		}
-	}
-	return b.String()
-}
-
 // verified is what Verify tells of dir.
 func verified(t testing.TB, dir string) string {
 	t.Helper()
-	said := new(messages)
-	_, _, faults, err := Verify(dir, said.warn)
+	said := new(testkit.Messages)
+	_, _, faults, err := Verify(dir, said.Warn)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -240,7 +171,7 @@ func TestALogIsItsLinesAndCommits(t *testing.T) {
 	s.close(t)
 	const want = "{\"n\":1}\n{\"n\":2}\n{\"n\":3}\n"
 	text := readFile(t, dir, noonDay)
-	if got := withoutCommits(text); got != want {
+	if got := testkit.WithoutCommits(text); got != want {
 		t.Errorf("holds %q", got)
 	}
 	if got := strings.Count(text, commitStart); got != 3 {
@@ -280,7 +211,7 @@ func TestOneIDTwiceInAGroup(t *testing.T) {
 		twins[i] = newBatch("twin", "{\"n\":1}\n")
 		go func() { done <- s.Append(twins[i]) }()
 	}
-	eventually(t, "both wait", func() bool { return len(s.queue) == 2 })
+	testkit.Eventually(t, "both wait", func() bool { return len(s.queue) == 2 })
 	close(disk.goOn)
 	for _, c := range []chan error{first, done, done} {
 		if err := <-c; err != nil {
@@ -304,7 +235,8 @@ type slowFile struct {
 }
 
 func (d *slowDisk) Create(path string) (diskFile, error) { return d.wrap(d.realDisk.Create(path)) }
-func (d *slowDisk) Open(path string) (diskFile, error)   { return d.wrap(d.realDisk.Open(path)) }
+
+func (d *slowDisk) Open(path string) (diskFile, error) { return d.wrap(d.realDisk.Open(path)) }
 
 func (d *slowDisk) wrap(f diskFile, err error) (diskFile, error) {
 	if err != nil {
@@ -345,7 +277,7 @@ func TestNoMoreIDsAreHeldThanAreKept(t *testing.T) {
 	line := []byte(fmt.Sprintf("{\"x\":\"%s\"}\n", strings.Repeat("x", blockSize/8)))
 	last := ""
 	for n := 0; n < 5*keptIDs; {
-		c := commit{Type: record.TypeCommit, Time: noon, At: int64(len(text)), Bytes: int64(len(line)), Lines: 1}
+		c := commit{Type: record.TypeCommit, Time: testkit.Noon, At: int64(len(text)), Bytes: int64(len(line)), Lines: 1}
 		for range maxGroup {
 			last = fmt.Sprint("b", n)
 			c.Batches = append(c.Batches, last)
@@ -368,12 +300,12 @@ func TestNoMoreIDsAreHeldThanAreKept(t *testing.T) {
 	check(t, x.read(newGroupReader(bytes.NewReader(text), 0, 0)))
 	look("a plain day", x.closed)
 
-	s := openLog(t, dir, func(u *setup) { u.Compress = true; u.clock.pass(day1) })
+	s := openLog(t, dir, func(u *setup) { u.Compress = true; u.clock.Pass(day1) })
 	_, entries, err := openIndex(filepath.Join(dir, ownDir, "2026-11-21.index"), -1)
 	check(t, err)
 	look("its index", entries)
 	s.add(t, "", "{}\n")
-	eventually(t, "the day is compressed", func() bool { return len(files(t, dir, noonDay)) == 0 })
+	testkit.Eventually(t, "the day is compressed", func() bool { return len(files(t, dir, noonDay)) == 0 })
 	s.close(t)
 	f, err := os.Open(filepath.Join(dir, "2026-11-21"+packedExt))
 	check(t, err)
@@ -383,7 +315,7 @@ func TestNoMoreIDsAreHeldThanAreKept(t *testing.T) {
 	x, err = s.readPacked(&day{info: info}, f)
 	check(t, err)
 	look("a compressed day", x.packed)
-	if s = openLog(t, dir, func(u *setup) { u.clock.pass(day1) }); !s.seen.has(last) || s.seen.has("b0") {
+	if s = openLog(t, dir, func(u *setup) { u.clock.Pass(day1) }); !s.seen.has(last) || s.seen.has("b0") {
 		t.Error("the last ids are not known, or the first ones are")
 	}
 }
@@ -398,10 +330,10 @@ func TestTheLastIDsComeFromManyDays(t *testing.T) {
 		for n := range each {
 			s.add(t, fmt.Sprintf("d%d-%d", d, n), "{\"n\":1}\n")
 		}
-		s.fake.pass(24 * time.Hour)
+		s.fake.Pass(24 * time.Hour)
 	}
 	s.add(t, "", "{}\n")
-	eventually(t, "the days are compressed", func() bool { return len(files(t, dir, "*"+packedExt)) == days && len(files(t, dir, "*"+plainExt)) == 1 })
+	testkit.Eventually(t, "the days are compressed", func() bool { return len(files(t, dir, "*"+packedExt)) == days && len(files(t, dir, "*"+plainExt)) == 1 })
 	s.close(t)
 	for _, lose := range []string{"", ownDir + "/*", ownDir + "/2026-11-22*"} {
 		paths, _ := filepath.Glob(filepath.Join(dir, lose))
@@ -410,7 +342,7 @@ func TestTheLastIDsComeFromManyDays(t *testing.T) {
 				os.Remove(path)
 			}
 		}
-		s := openLog(t, dir, func(u *setup) { u.clock.pass(days * 24 * time.Hour) })
+		s := openLog(t, dir, func(u *setup) { u.clock.Pass(days * 24 * time.Hour) })
 		for d := range days {
 			for n := range each {
 				if !s.seen.has(fmt.Sprintf("d%d-%d", d, n)) {

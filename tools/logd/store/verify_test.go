@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"winnow/tools/testkit"
 )
 
 // TestVerifyFindsEachFlippedBit turns over each bit of a day, plain and
@@ -21,10 +23,10 @@ func TestVerifyFindsEachFlippedBit(t *testing.T) {
 		}
 		name := noonDay
 		if compress {
-			s.fake.pass(day1)
+			s.fake.Pass(day1)
 			s.add(t, "", "{}\n")
 			name += ".zst"
-			eventually(t, "the day is compressed", func() bool { return len(files(t, dir, noonDay)) == 0 && len(files(t, dir, name)) == 1 })
+			testkit.Eventually(t, "the day is compressed", func() bool { return len(files(t, dir, noonDay)) == 0 && len(files(t, dir, name)) == 1 })
 		}
 		s.close(t)
 		if said := verified(t, dir); said != "" {
@@ -113,8 +115,8 @@ func TestVerifyGoesOnWhereALogdChangesDays(t *testing.T) {
 	days, err := s.listDays()
 	check(t, err)
 	s.close(t)
-	s = openLog(t, dir, func(u *setup) { u.Compress = true; u.clock.pass(day1) })
-	eventually(t, "the day is compressed", func() bool { return len(files(t, dir, noonDay)) == 0 })
+	s = openLog(t, dir, func(u *setup) { u.Compress = true; u.clock.Pass(day1) })
+	testkit.Eventually(t, "the day is compressed", func() bool { return len(files(t, dir, noonDay)) == 0 })
 	v := &verifier{tell: t.Errorf, written: true}
 	check(t, v.day(days[0]))
 	if v.commits != 101 {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"math"
 	"math/big"
 	"reflect"
@@ -10,11 +9,9 @@ import (
 	"strings"
 	"testing"
 	"time"
-	"unicode/utf8"
 
-	"winnow/tools/internal/record"
-	"winnow/tools/logd/chart"
 	"winnow/tools/logd/store"
+	"winnow/tools/testkit"
 
 	"github.com/valyala/fasthttp"
 )
@@ -30,54 +27,10 @@ func FuzzFilter(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		var args fasthttp.Args
 		args.Parse(text)
-		got, err := parseFilter(&args, noon)
+		got, err := parseFilter(&args, testkit.Noon)
 		want, ok := readFilter(text)
 		if ok != (err == nil) || ok && !reflect.DeepEqual(*got, want) {
 			t.Fatalf("%q gives %+v, %v; want %+v, %v", text, got, err, want, ok)
-		}
-	})
-}
-
-// FuzzChart draws every chart, whatever is asked for and whatever the lines say.
-func FuzzChart(f *testing.F) {
-	lines := twoSnapshots()
-	for _, query := range []string{"", "since=2h&until=1h", "since=0001-01-01&until=9999-12-31", "since=9999-12-31&until=9999-12-31", "until=1970-01-01&host=vm", "until=1960-01-01",
-		"since=292y&until=0s", "since=2540400h", "since=1970-01-01&until=2261-12-31T23:59:59.999999999Z&theme=dark", "since=36500d&until=36500d", "since=0s", "host=%ff%00"} {
-		f.Add(query, lines)
-	}
-	f.Add("host=", `{"type":"container","time":"2026-11-21T11:59:40Z","host":"","id":"é\ud800","cpu_percent":-1e999,"memory_kb":1e308}`+"\n"+
-		`{"type":"host","time":"2026-11-21T11:59:40Z","host":"","total_memory_kb":1e999,"free_memory_kb":-0.0,"used_memory_kb":1e-320}`)
-	f.Fuzz(func(t *testing.T, query, lines string) {
-		s := newServer(func() time.Time { return noon }, t.Logf)
-		var args fasthttp.Args
-		args.Parse(query)
-		q, err := s.parseChart(&args)
-		if err != nil {
-			return
-		}
-		if q.since >= q.until || q.until-q.since < int64(minSpan) {
-			t.Fatalf("%q is from %d until %d", query, q.since, q.until)
-		}
-		d := chart.New(q.host, q.since, q.until)
-		asked := &store.Filter{Since: q.since, Until: q.until, Equal: []store.Member{{Name: "host", Value: q.host}}}
-		for line := range bytes.Lines([]byte(lines)) {
-			if new(record.Line).Parse(bytes.TrimSpace(line)) == nil && asked.Matches(line) {
-				d.Add(line)
-			}
-		}
-		d.End()
-		for _, name := range chart.Names() {
-			var b bytes.Buffer
-			c, err := chart.Draw(name, d, q.theme)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := c.WriteSVG(&b); err != nil {
-				t.Fatalf("%s of %q: %v", name, query, err)
-			}
-			if bytes.Contains(b.Bytes(), []byte("Inf")) || bytes.Contains(b.Bytes(), []byte("NaN")) || !utf8.Valid(b.Bytes()) {
-				t.Fatalf("%s of %q has what cannot be drawn", name, query)
-			}
 		}
 	})
 }
@@ -147,10 +100,10 @@ func readWhen(text string) (int64, bool) {
 		if !isInt || n.Sign() < 0 || n.Cmp(big.NewInt(36500)) > 0 {
 			return 0, false
 		}
-		return noon.AddDate(0, 0, -int(n.Int64())).UnixNano(), true
+		return testkit.Noon.AddDate(0, 0, -int(n.Int64())).UnixNano(), true
 	}
 	age, err := time.ParseDuration(text)
-	return noon.UnixNano() - int64(age), err == nil && age >= 0
+	return testkit.Noon.UnixNano() - int64(age), err == nil && age >= 0
 }
 
 // unescaped is what a part of a query means: a % that begins no escape is

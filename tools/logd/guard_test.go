@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -15,10 +14,19 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 )
 
 const testToken = "0123456789abcdef0123456789abcdef"
+
+// tokenFile holds the token of the tests.
+func tokenFile(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(path, []byte(testToken+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
 
 // runLog runs logd with these arguments, as its process would, and returns the
 // address that it serves on.
@@ -51,47 +59,6 @@ func runLog(t *testing.T, args ...string) string {
 	}
 	t.Fatalf("%v: ended: %v", args, <-done)
 	return ""
-}
-
-// tokenFile holds the token of the tests.
-func tokenFile(t *testing.T) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "token")
-	if err := os.WriteFile(path, []byte(testToken+"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
-// send sends a request as it stands, and returns the answer and its body.
-func send(t *testing.T, addr, request string) (*http.Response, string) {
-	t.Helper()
-	conn, err := net.Dial("tcp", addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(20 * time.Second))
-	if _, err := io.WriteString(conn, request); err != nil {
-		t.Fatal(err)
-	}
-	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
-	if err != nil {
-		t.Fatalf("no answer to %q: %v", request, err)
-	}
-	defer response.Body.Close()
-	text, err := io.ReadAll(response.Body)
-	if err != nil {
-		t.Fatalf("%q: %v", request, err)
-	}
-	return response, string(text)
-}
-
-// ask asks for path with these headers, and returns the status.
-func ask(t *testing.T, addr, path string, headers ...string) int {
-	t.Helper()
-	response, _ := send(t, addr, "GET "+path+" HTTP/1.1\r\n"+strings.Join(headers, "\r\n")+"\r\n\r\n")
-	return response.StatusCode
 }
 
 // asImage are the arguments with which the image starts logd, but for where
@@ -196,38 +163,73 @@ func TestOpenStillLooksAtTheHost(t *testing.T) {
 	}
 }
 
-// The address that it was told to listen on is one that it is known by.
-func TestTheAddressOfItsOwn(t *testing.T) {
+func TestToken(t *testing.T) {
 	t.Parallel()
-	for listen, known := range map[string]string{"192.0.2.7:7070": "192.0.2.7", "[2001:db8::7]:80": "[2001:DB8::7]:80", "log.example:80": "log.example"} {
-		var o options
-		if err := o.knownBy(listen, nil); err != nil || !o.knows(known) || o.knows("evil.example") || o.knows("192.0.2.8") {
-			t.Errorf("%s: %v, %v", listen, o.names, err)
-		}
-	}
-	for _, listen := range []string{":7070", "0.0.0.0:7070", "[::]:7070"} {
-		var o options
-		if err := o.knownBy(listen, nil); err != nil || len(o.names) > 0 || o.knows("") || o.knows("0.0.0.0") || o.knows("[::]:7070") {
-			t.Errorf("%s: %v, %v", listen, o.names, err)
+	l := startLog(t, t.TempDir(), func(s *server) { s.guard.Token = []byte("0123456789abcdef") })
+	for _, test := range []struct {
+		header string
+		want   int
+	}{
+		{"", 401}, {"Bearer ", 401}, {"Bearer 0123456789abcdeX", 401}, {"Bearer 0123456789abcdef0", 401}, {"Digest 0123456789abcdef", 401},
+		{"Basic !", 401}, {"Basic eDowMTIz", 401}, {"Bearer 0123456789abcdef", 200}, {"Basic d2lubm93OjAxMjM0NTY3ODlhYmNkZWY=", 200},
+	} {
+		for _, path := range []string{"/", "/logs", "/metrics", "/why/x", "/healthz"} {
+			request, _ := http.NewRequest(http.MethodGet, l.url+path, nil)
+			if test.header != "" {
+				request.Header.Set("Authorization", test.header)
+			}
+			response, err := http.DefaultClient.Do(request)
+			if err != nil {
+				t.Fatal(err)
+			}
+			response.Body.Close()
+			want := test.want
+			switch {
+			case path == "/healthz":
+				want = 200
+			case want == 200 && path == "/why/x":
+				want = 404
+			}
+			if response.StatusCode != want {
+				t.Errorf("%q for %s: status %d, want %d", test.header, path, response.StatusCode, want)
+			}
 		}
 	}
 }
 
-func TestATokenThatOthersCanReadIsSaid(t *testing.T) {
+func TestPagesOfOthersAreKeptOut(t *testing.T) {
 	t.Parallel()
-	path := tokenFile(t)
-	for mode, want := range map[os.FileMode]bool{0o600: false, 0o640: false, 0o644: true, 0o604: true} {
-		if err := os.Chmod(path, mode); err != nil {
+	l := startLog(t, t.TempDir())
+	for _, test := range []struct {
+		name, header, value string
+		want                int
+	}{
+		{"another page", "Origin", "http://evil.example", 403}, {"its own page", "Origin", l.url, 200},
+		{"a name rebound", "Host", "evil.example:7070", 421}, {"localhost", "Host", "localhost:7070", 200}, {"IPv6", "Host", "[::1]:7070", 200},
+		{"no page", "X-None", "", 200},
+	} {
+		request, _ := http.NewRequest(http.MethodPost, l.url+"/logs", strings.NewReader("{}"))
+		request.Header.Set(test.header, test.value)
+		if test.header == "Host" {
+			request.Host = test.value
+		}
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
 			t.Fatal(err)
 		}
-		var said strings.Builder
-		ctx, cancel := context.WithCancel(t.Context())
-		cancel()
-		if err := run(ctx, []string{"--listen", "127.0.0.1:0", "--dir", t.TempDir(), "--token-file", path}, nil, io.Discard, &said); err != nil {
-			t.Error(err)
+		response.Body.Close()
+		if response.StatusCode != test.want {
+			t.Errorf("%s: status %d, want %d", test.name, response.StatusCode, test.want)
 		}
-		if got := strings.Contains(said.String(), fmt.Sprintf("logd: %s: anyone on this machine can read it: chmod 600", path)); got != want || strings.Contains(said.String(), testToken) {
-			t.Errorf("%o: said %s", mode, said.String())
+	}
+	for _, path := range []string{"/", "/why/x", "/logs", "/nope", "/page/live.js", "/charts/memory.svg", "/events"} {
+		response, err := http.Get(l.url + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		if csp := response.Header.Get("Content-Security-Policy"); !strings.HasPrefix(csp, "default-src 'none'") {
+			t.Errorf("%s: the policy is %q", path, csp)
 		}
 	}
 }
