@@ -9,8 +9,6 @@ import (
 	"winnow/tools/testkit"
 )
 
-const day1 = 24 * time.Hour
-
 // dayOf is the file that holds a line.
 func dayOf(t *testing.T, dir, line string) string {
 	t.Helper()

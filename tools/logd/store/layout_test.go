@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"winnow/tools/internal/full"
@@ -59,5 +60,36 @@ func TestTheLayoutIsToldInFewLines(t *testing.T) {
 	head, _, _ := strings.Cut(string(text), "package store")
 	if n := strings.Count(head, "\n"); n > 40 {
 		t.Errorf("the head has %d lines", n)
+	}
+}
+
+func TestFilesAreForTheGroupAlone(t *testing.T) {
+	dir := t.TempDir()
+	old := syscall.Umask(0)
+	defer syscall.Umask(old)
+	writeFile(t, dir, "2026-11-20.jsonl", "{}\n")
+	check(t, os.Chmod(filepath.Join(dir, "2026-11-20.jsonl"), 0o644))
+	for _, mask := range []int{0, 0o022, 0o077} {
+		syscall.Umask(mask)
+		sub := filepath.Join(dir, fmt.Sprintf("%o", mask))
+		check(t, os.Mkdir(sub, 0o750))
+		writeFile(t, sub, "2026-11-20.jsonl", "{}\n")
+		check(t, os.Chmod(filepath.Join(sub, "2026-11-20.jsonl"), 0o644))
+		s := manyDays(t, sub, 2, 3, func(u *setup) { u.Compress = mask != 0 })
+		testkit.Eventually(t, "the days are compressed", func() bool { return mask == 0 || len(files(t, sub, "*.zst")) == 3 })
+		check(t, os.Remove(filepath.Join(sub, "2026-11-23.jsonl")))
+		s.add(t, "", "{}\n") // makes a copy of what it had
+		s.close(t)
+		err := filepath.Walk(sub, func(path string, info os.FileInfo, err error) error {
+			want := os.FileMode(0o640)
+			if info.IsDir() {
+				want = 0o750
+			}
+			if path != sub && info.Mode().Perm() != want {
+				t.Errorf("umask %o: %s is %o", mask, path, info.Mode().Perm())
+			}
+			return err
+		})
+		check(t, err)
 	}
 }

@@ -1,163 +1,15 @@
 package store
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"winnow/tools/internal/record"
 	"winnow/tools/testkit"
 )
-
-const noonDay = "2026-11-21" + plainExt
-
-// testStore is a store with what a test sets of it.
-type testStore struct {
-	*Store
-	fake *testkit.Clock
-	said *testkit.Messages
-}
-
-type setup struct {
-	Options
-	disk  disk
-	clock *testkit.Clock
-}
-
-// quickDisk syncs nothing: most tests cut no power.
-type quickDisk struct{ realDisk }
-
-type quickFile struct{ diskFile }
-
-func (quickFile) Datasync() error { return nil }
-
-func (d quickDisk) Create(path string) (diskFile, error) { return d.wrap(d.realDisk.Create(path)) }
-
-func (d quickDisk) Open(path string) (diskFile, error) { return d.wrap(d.realDisk.Open(path)) }
-
-func (quickDisk) SyncDir(string) error { return nil }
-
-func (quickDisk) wrap(f diskFile, err error) (diskFile, error) {
-	if err != nil {
-		return nil, err
-	}
-	return quickFile{f}, nil
-}
-
-// openLog opens a log until the test ends.
-func openLog(t testing.TB, dir string, set ...func(*setup)) *testStore {
-	t.Helper()
-	s, err := tryOpen(dir, set...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { s.Close(t.Context()) })
-	return s
-}
-
-func tryOpen(dir string, set ...func(*setup)) (*testStore, error) {
-	u := &setup{Options: Options{Dir: dir}, disk: quickDisk{realDisk{-1}}, clock: testkit.NewClock()}
-	for _, f := range set {
-		f(u)
-	}
-	said := new(testkit.Messages)
-	s, err := open(u.Options, u.disk, Clock{u.clock.Now, u.clock.Boot}, said.Warn)
-	return &testStore{s, u.clock, said}, err
-}
-
-func newBatch(id, text string) *Batch {
-	return NewBatch(id, []byte(text), func(int, error) {}, func(_, _, _ []byte) {})
-}
-
-func (s *testStore) add(t testing.TB, id, text string) *Batch {
-	t.Helper()
-	b := newBatch(id, text)
-	if err := s.Append(b); err != nil {
-		t.Fatalf("%v; said %s", err, s.said)
-	}
-	return b
-}
-
-// tendNow has the days looked after, and waits for it.
-func (s *testStore) tendNow() {
-	for range 3 { // the third is taken when the first has been done
-		s.look <- struct{}{}
-	}
-}
-
-func (s *testStore) close(t testing.TB) {
-	t.Helper()
-	if err := s.Close(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// all is what a query of everything answers.
-func (s *testStore) all(t testing.TB) string {
-	t.Helper()
-	return s.find(t, AnyTime(Filter{}))
-}
-
-func (s *testStore) find(t testing.TB, f Filter) string {
-	t.Helper()
-	var b bytes.Buffer
-	if err := s.Query(&f, &b); err != nil && !errors.Is(err, ErrEnough) {
-		t.Fatal(err)
-	}
-	return b.String()
-}
-
-func readFile(t testing.TB, dir, name string) string {
-	t.Helper()
-	text, err := os.ReadFile(filepath.Join(dir, name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(text)
-}
-
-func writeFile(t testing.TB, dir, name, text string) {
-	t.Helper()
-	path := filepath.Join(dir, name)
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// files are the names in dir that match.
-func files(t testing.TB, dir, pattern string) []string {
-	t.Helper()
-	found, err := filepath.Glob(filepath.Join(dir, pattern))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i := range found {
-		found[i] = filepath.Base(found[i])
-	}
-	return found
-}
-
-// verified is what Verify tells of dir.
-func verified(t testing.TB, dir string) string {
-	t.Helper()
-	said := new(testkit.Messages)
-	_, _, faults, err := Verify(dir, said.Warn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if n := strings.Count(said.String(), "\n"); n != faults {
-		t.Fatalf("counts %d faults, and tells of %d", faults, n)
-	}
-	return said.String()
-}
 
 func TestALogIsItsLinesAndCommits(t *testing.T) {
 	t.Parallel()
@@ -198,179 +50,60 @@ func TestALogIsItsLinesAndCommits(t *testing.T) {
 	}
 }
 
-func TestOneIDTwiceInAGroup(t *testing.T) {
-	t.Parallel()
-	disk := &slowDisk{realDisk: realDisk{-1}, begun: make(chan struct{}, 100), goOn: make(chan struct{})}
-	s := openLog(t, t.TempDir(), func(u *setup) { u.disk = disk })
-	first := make(chan error, 1)
-	go func() { first <- s.Append(newBatch("first", "{}\n")) }()
-	<-disk.begun // the day's beginning is being synced
-	var twins [2]*Batch
-	done := make(chan error, 2)
-	for i := range twins {
-		twins[i] = newBatch("twin", "{\"n\":1}\n")
-		go func() { done <- s.Append(twins[i]) }()
-	}
-	testkit.Eventually(t, "both wait", func() bool { return len(s.queue) == 2 })
-	close(disk.goOn)
-	for _, c := range []chan error{first, done, done} {
-		if err := <-c; err != nil {
+// FuzzOpen starts a log on whatever its files hold.
+func FuzzOpen(f *testing.F) {
+	c := commit{Type: record.TypeCommit, Bytes: 8, Lines: 1, Batches: []string{"a"}, Time: testkit.Noon}
+	one := c.seal([]byte("{\"n\":1}\n"))
+	c = commit{Type: record.TypeCommit, At: int64(len(one)), Bytes: 8, Lines: 1, Batches: []string{"b"}, Time: testkit.Noon}
+	two := append(one[:len(one):len(one)], c.seal([]byte("{\"n\":2}\n"))...)
+	e := entry{block: newBlock(0), Commit: c.CRC32C, Batches: []string{"a", "b"}}
+	e.grow(int64(len(two)))
+	f.Add([]byte("{\"n\":1}\n{\"n\":2}\n"), []byte("0 8 a\n8 16 b\n"), []byte("index"))
+	f.Add([]byte("{\"n\":1}\n{\"n\""), []byte("0 8 a\n8 16 b"), encodeEntry(&e))
+	f.Add([]byte("\x00\x00\n"), []byte("9223372036854775807 9223372036854775807 a\n"), []byte{})
+	f.Add([]byte("1}\n{\"n\":2}\n"), []byte("0 8 a\n8 16 b\n"), []byte("index")) // a day that somebody has edited
+	f.Add(one, []byte{}, []byte{})
+	f.Add(two, []byte{}, encodeEntry(&e))
+	f.Add(two[:len(two)-1], []byte{}, encodeEntry(&e))
+	f.Add(append(one[1:len(one):len(one)], two...), []byte{}, []byte{})
+	f.Add(append(two[:len(two):len(two)], one...), []byte{}, []byte{})
+	f.Fuzz(func(t *testing.T, day, journal, index []byte) {
+		dir := t.TempDir()
+		writeFile(t, dir, noonDay, string(day))
+		writeFile(t, dir, ownDir+"/2026-11-21.batches", string(journal))
+		writeFile(t, dir, ownDir+"/2026-11-21.index", string(index))
+		s, err := tryOpen(dir)
+		if err != nil {
 			t.Fatal(err)
 		}
-	}
-	if twins[0].Duplicate == twins[1].Duplicate || strings.Count(s.all(t), "{\"n\":1}") != 1 {
-		t.Errorf("duplicates: %v, %v; holds %s", twins[0].Duplicate, twins[1].Duplicate, s.all(t))
-	}
-}
-
-// slowDisk syncs when it is told to go on.
-type slowDisk struct {
-	realDisk
-	begun, goOn chan struct{}
-}
-
-type slowFile struct {
-	diskFile
-	disk *slowDisk
-}
-
-func (d *slowDisk) Create(path string) (diskFile, error) { return d.wrap(d.realDisk.Create(path)) }
-
-func (d *slowDisk) Open(path string) (diskFile, error) { return d.wrap(d.realDisk.Open(path)) }
-
-func (d *slowDisk) wrap(f diskFile, err error) (diskFile, error) {
-	if err != nil {
-		return nil, err
-	}
-	return slowFile{f, d}, nil
-}
-
-func (f slowFile) Datasync() error {
-	select {
-	case f.disk.begun <- struct{}{}:
-	default:
-	}
-	<-f.disk.goOn
-	return f.diskFile.Datasync()
-}
-
-func TestIDsAreForgottenInTheEnd(t *testing.T) {
-	t.Parallel()
-	seen := newSeenIDs()
-	for i := range keptIDs + 10 {
-		seen.add(fmt.Sprint("b", i))
-	}
-	seen.add("b11") // again: not younger by that
-	if len(seen.known) != keptIDs || seen.has("b9") || !seen.has("b10") || !seen.has(fmt.Sprint("b", keptIDs+9)) {
-		t.Errorf("knows %d ids, b9: %v, b10: %v", len(seen.known), seen.has("b9"), seen.has("b10"))
-	}
-}
-
-// TestTheLastIDsComeFromManyDays has them in days with and without an index,
-// compressed ones and plain.
-// TestNoMoreIDsAreHeldThanAreKept reads a day of five times as many, plain,
-// compressed and by its index.
-func TestNoMoreIDsAreHeldThanAreKept(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	var text []byte
-	line := []byte(fmt.Sprintf("{\"x\":\"%s\"}\n", strings.Repeat("x", blockSize/8)))
-	last := ""
-	for n := 0; n < 5*keptIDs; {
-		c := commit{Type: record.TypeCommit, Time: testkit.Noon, At: int64(len(text)), Bytes: int64(len(line)), Lines: 1}
-		for range maxGroup {
-			last = fmt.Sprint("b", n)
-			c.Batches = append(c.Batches, last)
-			n++
+		before := s.all(t)
+		if i := strings.Index(before, "\n"+commitStart); i >= 0 {
+			t.Fatalf("answers a commit: %q", before[i:])
 		}
-		text = append(append(text, line...), c.seal(line)[len(line):]...)
-	}
-	writeFile(t, dir, noonDay, string(text))
-	look := func(how string, entries []entry) {
-		t.Helper()
-		held := 0
-		for _, e := range entries {
-			held += len(e.Batches)
-		}
-		if held < keptIDs || held > keptIDs+16*maxGroup {
-			t.Errorf("%s holds %d ids", how, held)
-		}
-	}
-	x := newFound(nil)
-	check(t, x.read(newGroupReader(bytes.NewReader(text), 0, 0)))
-	look("a plain day", x.closed)
-
-	s := openLog(t, dir, func(u *setup) { u.Compress = true; u.clock.Pass(day1) })
-	_, entries, err := openIndex(filepath.Join(dir, ownDir, "2026-11-21.index"), -1)
-	check(t, err)
-	look("its index", entries)
-	s.add(t, "", "{}\n")
-	testkit.Eventually(t, "the day is compressed", func() bool { return len(files(t, dir, noonDay)) == 0 })
-	s.close(t)
-	f, err := os.Open(filepath.Join(dir, "2026-11-21"+packedExt))
-	check(t, err)
-	defer f.Close()
-	info, err := f.Stat()
-	check(t, err)
-	x, err = s.readPacked(&day{info: info}, f)
-	check(t, err)
-	look("a compressed day", x.packed)
-	if s = openLog(t, dir, func(u *setup) { u.clock.Pass(day1) }); !s.seen.has(last) || s.seen.has("b0") {
-		t.Error("the last ids are not known, or the first ones are")
-	}
-}
-
-func TestTheLastIDsComeFromManyDays(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	compress := func(u *setup) { u.Compress = true }
-	s := openLog(t, dir, compress)
-	const days, each = 3, 50
-	for d := range days {
-		for n := range each {
-			s.add(t, fmt.Sprintf("d%d-%d", d, n), "{\"n\":1}\n")
-		}
-		s.fake.Pass(24 * time.Hour)
-	}
-	s.add(t, "", "{}\n")
-	testkit.Eventually(t, "the days are compressed", func() bool { return len(files(t, dir, "*"+packedExt)) == days && len(files(t, dir, "*"+plainExt)) == 1 })
-	s.close(t)
-	for _, lose := range []string{"", ownDir + "/*", ownDir + "/2026-11-22*"} {
-		paths, _ := filepath.Glob(filepath.Join(dir, lose))
-		for _, path := range paths {
-			if lose != "" {
-				os.Remove(path)
+		// What is stored is there, once; what is not was stored before, as the
+		// files say that name the batch.
+		for i, id := range []string{"new", "new"} {
+			line := fmt.Sprintf(`{"n":%d}`, i) + "\n"
+			b := s.add(t, id, line)
+			known := strings.Contains(string(day)+string(journal)+string(index), id)
+			if b.Duplicate && i == 0 && !known || !b.Duplicate && i == 1 {
+				t.Fatalf("append %d: duplicate is %v", i, b.Duplicate)
 			}
-		}
-		s := openLog(t, dir, func(u *setup) { u.clock.Pass(days * 24 * time.Hour) })
-		for d := range days {
-			for n := range each {
-				if !s.seen.has(fmt.Sprintf("d%d-%d", d, n)) {
-					t.Fatalf("without %q: d%d-%d is not known; said %s", lose, d, n, s.said)
-				}
+			if !b.Duplicate {
+				before += line
+			}
+			if got := s.all(t); got != before {
+				t.Fatalf("append %d: has %q, want %q", i, got, before)
 			}
 		}
 		s.close(t)
-	}
-}
-
-func TestTheSameBatchesAgainWithoutTheIndex(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	s := openLog(t, dir)
-	for round := range 2 {
-		for n := range 1000 {
-			if b := s.add(t, fmt.Sprint("b", n), fmt.Sprintf("{\"n\":%d}\n", n)); b.Duplicate != (round == 1) {
-				t.Fatalf("round %d, batch %d: duplicate is %v", round, n, b.Duplicate)
-			}
-		}
-		s.close(t)
-		if err := os.RemoveAll(filepath.Join(dir, ownDir)); err != nil {
+		again, err := tryOpen(dir)
+		if err != nil {
 			t.Fatal(err)
 		}
-		s = openLog(t, dir)
-	}
-	if n := strings.Count(s.all(t), "\n"); n != 1000 {
-		t.Errorf("%d lines", n)
-	}
+		defer again.close(t)
+		if got := again.all(t); got != before {
+			t.Fatalf("opened again it has %q, want %q", got, before)
+		}
+	})
 }
