@@ -167,28 +167,17 @@ func answerLength(b *testing.B, addr string, text []byte) int {
 }
 
 // serveBench starts a command that serves on addr, until the bench ends.
-func serveBench(b *testing.B, addr string, cmd *exec.Cmd) *exec.Cmd {
+func serveBench(b *testing.B, addr string, cmd *exec.Cmd) *process {
 	b.Helper()
-	var said bytes.Buffer
-	cmd.Stderr = &said
-	if err := cmd.Start(); err != nil {
-		b.Fatal(err)
-	}
+	p := startListening(b, addr, cmd)
 	b.Cleanup(func() {
-		cmd.Process.Signal(syscall.SIGTERM)
-		cmd.Wait()
+		p.Process.Signal(syscall.SIGTERM)
+		p.Wait()
 	})
-	for begun := time.Now(); time.Since(begun) < 30*time.Second; time.Sleep(10 * time.Millisecond) {
-		if c, err := net.Dial("tcp", addr); err == nil {
-			c.Close()
-			return cmd
-		}
-	}
-	b.Fatalf("%v does not listen: %s", cmd, said.String())
-	return nil
+	return p
 }
 
-func startBenchLog(b *testing.B, args ...string) (addr, dir string, cmd *exec.Cmd) {
+func startBenchLog(b *testing.B, args ...string) (addr, dir string, p *process) {
 	b.Helper()
 	addr, dir = testkit.FreeAddr(b), b.TempDir()
 	return addr, dir, serveBench(b, addr, exec.Command("logd", append([]string{"--listen", addr, "--dir", dir}, args...)...))
@@ -316,20 +305,6 @@ func fetch(b *testing.B, addr, path string) (int64, time.Duration) {
 	return n, time.Since(start)
 }
 
-func peakMiB(b *testing.B, cmd *exec.Cmd) float64 {
-	b.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", cmd.Process.Pid))
-	if err != nil {
-		b.Fatal(err)
-	}
-	var kb float64
-	_, after, _ := strings.Cut(string(text), "VmHWM:")
-	if _, err := fmt.Sscan(after, &kb); err != nil {
-		b.Fatal(err)
-	}
-	return kb / 1024
-}
-
 // BenchmarkTenMillionLines measures a logd that holds them.
 func BenchmarkTenMillionLines(b *testing.B) {
 	dir := b.TempDir()
@@ -349,7 +324,7 @@ func BenchmarkTenMillionLines(b *testing.B) {
 
 	addr := testkit.FreeAddr(b)
 	start := time.Now()
-	cmd := serveBench(b, addr, exec.Command("logd", "--listen", addr, "--dir", dir))
+	p := serveBench(b, addr, exec.Command("logd", "--listen", addr, "--dir", dir))
 	fetch(b, addr, "/readyz") // it listens before it has opened the log
 	bench.Bound(b, "logd start with 10 million lines", time.Since(start).Seconds(), 2, "s")
 	var recent, rare, broad []float64
@@ -374,12 +349,12 @@ func BenchmarkTenMillionLines(b *testing.B) {
 	bench.Bound(b, "logd last 15 minutes of 10 million lines", middle(recent), 100, "ms")
 	bench.Bound(b, "logd whole day, one container of 1000", middle(rare), 500, "MB/s")
 	bench.Bound(b, "logd whole day, all lines match", middle(broad), 500, "MB/s")
-	bench.Bound(b, "logd peak memory with 10 million lines", peakMiB(b, cmd), 128, "MiB")
+	bench.Bound(b, "logd peak memory with 10 million lines", float64(p.peak(b))/(1<<20), 128, "MiB")
 }
 
 // BenchmarkCrowd measures what clients that do no good cost the others.
 func BenchmarkCrowd(b *testing.B) {
-	addr, _, cmd := startBenchLog(b)
+	addr, _, p := startBenchLog(b)
 	line := benchLine(7)
 	var alone, crowded []float64
 	for range 9 { // one round differs from the next by a tenth
@@ -390,5 +365,5 @@ func BenchmarkCrowd(b *testing.B) {
 		c.leave()
 	}
 	bench.Print(b, bench.Result{Bench: "logd posts beside 1000 idle, 100 slow, 100 stopped clients", Ours: middle(crowded), Peer: middle(alone), Unit: "posts/s", Against: "the same without them"})
-	bench.Bound(b, "logd peak memory beside them", peakMiB(b, cmd), 128, "MiB")
+	bench.Bound(b, "logd peak memory beside them", float64(p.peak(b))/(1<<20), 128, "MiB")
 }

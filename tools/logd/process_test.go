@@ -37,7 +37,7 @@ func (p *process) wait() error {
 }
 
 // peak is the most memory that a process had, in bytes.
-func (p *process) peak(t *testing.T) int {
+func (p *process) peak(t testing.TB) int {
 	t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.Process.Pid))
 	if err != nil {
@@ -51,9 +51,10 @@ func (p *process) peak(t *testing.T) int {
 	return n << 10
 }
 
-func startProcess(t *testing.T, dir, addr string) *process {
+// startListening starts what listens on addr then.
+func startListening(t testing.TB, addr string, cmd *exec.Cmd) *process {
 	t.Helper()
-	p := &process{Cmd: exec.Command("logd", "--listen", addr, "--dir", dir)}
+	p := &process{Cmd: cmd}
 	p.Stderr = &p.said
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
@@ -68,6 +69,11 @@ func startProcess(t *testing.T, dir, addr string) *process {
 	return p
 }
 
+func startProcess(t *testing.T, dir, addr string) *process {
+	t.Helper()
+	return startListening(t, addr, exec.Command("logd", "--listen", addr, "--dir", dir))
+}
+
 // startBuilt starts a logd as it is shipped: what the race detector adds would
 // be measured with it otherwise.
 func startBuilt(t *testing.T) (p *process, url string) {
@@ -80,19 +86,8 @@ func startBuilt(t *testing.T) (p *process, url string) {
 		t.Fatalf("%v: %s", err, said)
 	}
 	addr := testkit.FreeAddr(t)
-	p = &process{Cmd: exec.Command(path, "--listen", addr, "--dir", t.TempDir())}
-	p.Stderr = &p.said
-	if err := p.Start(); err != nil {
-		t.Fatal(err)
-	}
+	p = startListening(t, addr, exec.Command(path, "--listen", addr, "--dir", t.TempDir()))
 	t.Cleanup(p.kill)
-	testkit.Eventually(t, "it listens", func() bool {
-		c, err := net.Dial("tcp", addr)
-		if err == nil {
-			c.Close()
-		}
-		return err == nil
-	})
 	return p, "http://" + addr
 }
 

@@ -16,6 +16,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// threeBatches opens a log and stores b1, b2 and b3, a line each.
+func threeBatches(t *testing.T, dir string) *testStore {
+	t.Helper()
+	s := openLog(t, dir)
+	for n := 1; n <= 3; n++ {
+		s.add(t, fmt.Sprint("b", n), fmt.Sprintf("{\"n\":%d}\n", n))
+	}
+	return s
+}
+
 // TestTodaysFileInOtherHands has somebody else change the file that is written:
 // what was acknowledged is in the day or in the copy that is made.
 func TestTodaysFileInOtherHands(t *testing.T) {
@@ -58,10 +68,7 @@ func TestTodaysFileInOtherHands(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
-			s := openLog(t, dir)
-			for n := 1; n <= 3; n++ {
-				s.add(t, fmt.Sprint("b", n), fmt.Sprintf("{\"n\":%d}\n", n))
-			}
+			s := threeBatches(t, dir)
 			everything := AnyTime(Filter{})
 			_, middle, _ := s.Views(&everything, Position{})
 			s.add(t, "", "{\"more\":1}\n")
@@ -151,10 +158,7 @@ func TestAStoppedLogMayBeEdited(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
-			s := openLog(t, dir)
-			for n := 1; n <= 3; n++ {
-				s.add(t, fmt.Sprint("b", n), fmt.Sprintf("{\"n\":%d}\n", n))
-			}
+			s := threeBatches(t, dir)
 			s.close(t)
 			writeFile(t, dir, noonDay, test.edit(lines(readFile(t, dir, noonDay))))
 			os.RemoveAll(filepath.Join(dir, ownDir))
@@ -220,10 +224,7 @@ func TestADayThatIsOverInOtherHands(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
-			s := openLog(t, dir)
-			for n := 1; n <= 3; n++ {
-				s.add(t, fmt.Sprint("b", n), fmt.Sprintf("{\"n\":%d}\n", n))
-			}
+			s := threeBatches(t, dir)
 			s.fake.Pass(day1)
 			s.add(t, "new", "{\"new\":0}\n")
 			s.tendNow()
