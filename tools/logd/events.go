@@ -44,7 +44,7 @@ type pageState struct {
 // events.
 func (s *server) events(ctx *fasthttp.RequestCtx) {
 	host := string(ctx.QueryArgs().Peek("host"))
-	s.stream(ctx, "text/event-stream", true, func(w *bufio.Writer) error {
+	s.serveStream(ctx, "text/event-stream", true, func(w *bufio.Writer) error {
 		o := out{w}
 		end := time.Now().Add(s.pageTime)
 		for time.Now().Before(end) {

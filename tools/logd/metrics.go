@@ -74,10 +74,10 @@ func (e *exposition) family(name, kind, help string) {
 
 // value writes a sample; labels are names and values in turn.
 func (e *exposition) value(name string, value float64, labels ...string) {
-	e.sample(name, labelled(labels...), value)
+	e.put(name, labelled(labels...), value)
 }
 
-func (e *exposition) sample(name, labels string, value float64) {
+func (e *exposition) put(name, labels string, value float64) {
 	fmt.Fprintf(e, "%s%s %s\n", name, labels, strconv.FormatFloat(value, 'g', -1, 64))
 }
 
@@ -284,13 +284,13 @@ func writeContainers(e *exposition, hosts []liveHost) {
 	} {
 		e.family(m.name, m.kind, m.help)
 		for _, c := range all {
-			e.sample(m.name, c.labels, m.value(c.Container))
+			e.put(m.name, c.labels, m.value(c.Container))
 		}
 	}
 	e.family("winnow_container_cpu_cores", "gauge", "Cores in use over the last interval.")
 	for _, c := range all {
 		if c.CPUPercent != nil {
-			e.sample("winnow_container_cpu_cores", c.labels, *c.CPUPercent/100)
+			e.put("winnow_container_cpu_cores", c.labels, *c.CPUPercent/100)
 		}
 	}
 }

@@ -2,12 +2,9 @@ package main
 
 import (
 	"context"
-	"errors"
 
 	"winnow/tools/logd/door"
 	"winnow/tools/logd/store"
-
-	"github.com/valyala/fasthttp"
 )
 
 // maxText is how many bytes are kept of a text of a line, as JSON.
@@ -81,41 +78,4 @@ func (t *turned) Write(p []byte) (int, error) {
 	t.turn.End()
 	defer t.turn.Begin()
 	return t.out.Write(p)
-}
-
-// work answers with what a job makes.
-func (s *server) work(ctx *fasthttp.RequestCtx, q *door.JobQueue, contentType string, make func(*door.Job) ([]byte, error)) error {
-	j, err := s.share.Job(s.life, q, ctx.Conn())
-	if err != nil {
-		return err
-	}
-	made := false
-	defer func() { // also where it panics
-		if !made {
-			j.Close()
-		}
-	}()
-	body, err := make(j)
-	if err != nil {
-		return err
-	}
-	made = true
-	ctx.SetContentType(contentType)
-	ctx.Response.SetBodyStream(j.Answer(body), len(body))
-	return nil
-}
-
-// failWork answers for a job that failed.
-func (s *server) failWork(ctx *fasthttp.RequestCtx, err error) {
-	switch {
-	case errors.Is(err, door.ErrHungUp):
-		ctx.SetConnectionClose()
-		fail(ctx, fasthttp.StatusServiceUnavailable, "%v", err)
-	case errors.Is(err, door.ErrCrowded), errors.Is(err, door.ErrNoRoom), errors.Is(err, door.ErrTooLong), errors.Is(err, store.ErrIndexing), errors.Is(err, context.Canceled):
-		ctx.Response.Header.Set(fasthttp.HeaderRetryAfter, "5")
-		fail(ctx, fasthttp.StatusServiceUnavailable, "%v", err)
-	default:
-		s.warn("GET %s: %v", ctx.Path(), err)
-		fail(ctx, fasthttp.StatusInternalServerError, "%v", err)
-	}
 }

@@ -3,28 +3,17 @@ package main
 import (
 	"bufio"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"sync"
-	"time"
 
 	"winnow/tools/logd/door"
-	"winnow/tools/logd/store"
 
 	"github.com/valyala/fasthttp"
 )
 
-const (
-	heartbeat = 15 * time.Second // of a stream that has nothing to say
-
-	// followEvery is how often a follower looks for more, at most: many of
-	// them cost a busy store little then.
-	followEvery = 50 * time.Millisecond
-)
-
-// stream answers with what write writes, as it comes.
-func (s *server) stream(ctx *fasthttp.RequestCtx, contentType string, long bool, write func(*bufio.Writer) error) {
+// serveStream answers with what write writes, as it comes.
+func (s *server) serveStream(ctx *fasthttp.RequestCtx, contentType string, long bool, write func(*bufio.Writer) error) {
 	done, err := s.streams.Open(ctx.RemoteIP(), long)
 	if err != nil {
 		ctx.Response.Header.Set(fasthttp.HeaderRetryAfter, "5")
@@ -123,57 +112,4 @@ func (o out) flush() error {
 		return writeError{err}
 	}
 	return nil
-}
-
-func (s *server) logs(ctx *fasthttp.RequestCtx) {
-	f, err := parseFilter(ctx.QueryArgs(), s.now())
-	if err != nil {
-		fail(ctx, fasthttp.StatusBadRequest, "%v", err)
-		return
-	}
-	views, end, grown := s.store.Views(&f.Filter, store.Position{})
-	if f.NewestFirst && !store.Indexed(views, &f.Filter) {
-		fail(ctx, fasthttp.StatusServiceUnavailable, "%v", store.ErrIndexing)
-		return
-	}
-	s.stream(ctx, "application/x-ndjson", f.follow, func(w *bufio.Writer) error {
-		o := out{w}
-		l := store.NewLimited(o, f.Limit)
-		err := s.scan(views, &f.Filter, o, l)
-		if f.follow && (err == nil || store.Torn(err)) {
-			err = s.follow(&f.Filter, o, l, end, grown)
-		}
-		if errors.Is(err, store.ErrEnough) {
-			return nil
-		}
-		return err
-	})
-}
-
-// follow writes the lines from end on as they are stored, until the client or
-// logd ends it. It reads them from the day file: a client that takes nothing
-// costs no more than its buffers, and the door closes its connection after a
-// while. An empty line now and then shows whether it is still there.
-func (s *server) follow(f *store.Filter, w out, l *store.Limited, end store.Position, grown <-chan struct{}) error {
-	for {
-		if err := w.flush(); err != nil {
-			return err
-		}
-		select {
-		case <-grown:
-		case <-s.stopping:
-			return nil
-		case <-time.After(heartbeat):
-			if _, err := fmt.Fprintln(w); err != nil {
-				return err
-			}
-			continue
-		}
-		time.Sleep(followEvery)
-		var views []store.View
-		views, end, grown = s.store.Views(f, end)
-		if err := s.scan(views, f, w, l); err != nil {
-			return errors.Join(err, w.flush())
-		}
-	}
 }

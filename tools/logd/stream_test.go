@@ -101,7 +101,7 @@ func TestABodyThatBreaksOff(t *testing.T) {
 		t.Fatal(err)
 	}
 	broken := &fasthttp.Server{Logger: quiet{}, Handler: func(ctx *fasthttp.RequestCtx) {
-		s.stream(ctx, "text/plain", false, func(w *bufio.Writer) error {
+		s.serveStream(ctx, "text/plain", false, func(w *bufio.Writer) error {
 			w.WriteString("half of it")
 			if string(ctx.Path()) == "/panic" {
 				panic("broke")

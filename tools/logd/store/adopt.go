@@ -58,7 +58,7 @@ func (s *Store) adopt(d *day, f *os.File, x *found) error {
 		x.closed = append(x.closed, x.add(g)...)
 		x.size = g.to
 	}
-	x.keep(ids)
+	x.addIDs(ids)
 	return nil
 }
 

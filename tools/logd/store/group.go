@@ -25,7 +25,7 @@ type group struct {
 	batches  int64 // that are new in it
 	commit   commit
 	fault    string // what is not as it was committed; "" for nothing
-	missing  int64  // bytes that were there before it by the commits' count, or that came in (below 0)
+	missing  int64  // how many bytes before it are gone, by the commits' count; below 0, how many were put in
 }
 
 // largest is more than the longest group that logd writes: a batch that fills a

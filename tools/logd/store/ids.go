@@ -34,8 +34,7 @@ func (s *seenIDs) add(id string) {
 	s.next = (s.next + 1) % keptIDs
 }
 
-// lastIDs takes the ids from a day's entries that are not among its last ones:
-// a day can have millions, and nobody asks for them.
+// lastIDs drops the ids of a day's entries but for the last: a day can have millions, of which nobody asks for more.
 type lastIDs struct{ from, to, held int } // entries[from:to] hold so many
 
 func (l *lastIDs) trim(entries []entry) {

@@ -32,7 +32,7 @@ func open(o Options, d disk, c Clock, warn func(string, ...any)) (*Store, error)
 	s := &Store{
 		Options: o, disk: d, clock: newTrusted(c, time.Time{}, warn), warn: warn, group: -1,
 		queue: make(chan *Batch, maxGroup), stopped: make(chan struct{}), grown: make(chan struct{}),
-		stop: make(chan struct{}), kept: make(chan struct{}), look: make(chan struct{}, 1), seen: newSeenIDs(),
+		stop: make(chan struct{}), tended: make(chan struct{}), look: make(chan struct{}, 1), seen: newSeenIDs(),
 	}
 	if real, ok := d.(realDisk); ok {
 		s.group = real.group
@@ -44,7 +44,7 @@ func open(o Options, d disk, c Clock, warn func(string, ...any)) (*Store, error)
 		return nil, errors.Join(err, s.lock.Close())
 	}
 	go s.run()
-	go s.keep()
+	go s.tendAll()
 	return s, nil
 }
 
@@ -138,9 +138,10 @@ func (s *Store) order(days []*day) {
 // ahead tells whether the day lies further ahead than clocks differ.
 func (d *day) ahead(now time.Time) bool { return d.date().After(now.Add(24 * time.Hour)) }
 
-// contradicting is when the newest line came, if that speaks against what the
-// clock says, and else zero: the clock stands before all days, or before more
-// than one, or far behind them.
+// contradicting is zero where the days can be so at the time that the clock says.
+// Else it is when the newest line came, which is a better guess: all days are
+// ahead of the clock, or days of more than one date, or the newest that is not
+// ended very long ago. One stray date ahead is a day's mistake, not the clock's.
 func contradicting(days []*day, now time.Time) time.Time {
 	var newest, newestBehind *day
 	dates := make(map[time.Time]bool) // ahead of the clock
@@ -193,15 +194,16 @@ func newFound(known []entry) *found {
 	for i := range known {
 		x.open.block = newBlock(known[i].end())
 		x.open.From, x.open.To = known[i].To, known[i].To
-		x.keep(known[i].Batches)
+		x.addIDs(known[i].Batches)
 		x.size = known[i].end()
 	}
 	return x
 }
 
-func (x *found) keep(ids []string) {
+// addIDs adds those of a group. Only the last ones are asked for, so the others are dropped now and then.
+func (x *found) addIDs(ids []string) {
 	x.ids = append(x.ids, ids...)
-	if over := len(x.ids) - 2*keptIDs; over > 0 { // rarely, so that it is cheap
+	if over := len(x.ids) - 2*keptIDs; over > 0 {
 		x.ids = append(x.ids[:0], x.ids[over+keptIDs:]...)
 	}
 }
@@ -223,7 +225,7 @@ func (x *found) read(r *groupReader) error {
 		}
 		for _, b := range append(bad, g) {
 			x.closed = append(x.closed, x.add(b)...)
-			x.keep(b.commit.Batches)
+			x.addIDs(b.commit.Batches)
 		}
 		x.closedIDs.trim(x.closed)
 		x.bad, bad = append(x.bad, bad...), nil
@@ -306,7 +308,7 @@ func (s *Store) readDay(d *day, f *os.File, known []entry, claimed int64) ([]str
 		}
 	}
 	s.name(d, x)
-	s.take(d, x)
+	s.setContents(d, x)
 	if !slices.EqualFunc(known, x.closed, func(a, b entry) bool { return a.block == b.block }) {
 		if err := d.index.rewrite(x.closed); err != nil {
 			s.warn("the index cannot be kept: %v", err)
@@ -320,8 +322,8 @@ func (s *Store) readDay(d *day, f *os.File, known []entry, claimed int64) ([]str
 	return x.ids[max(0, len(x.ids)-keptIDs):], nil
 }
 
-// take makes what was found what readers see.
-func (s *Store) take(d *day, x *found) {
+// setContents makes what was found what readers see.
+func (s *Store) setContents(d *day, x *found) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	d.blocks = blocksOf(x.closed)

@@ -265,7 +265,7 @@ func (v *View) query(f *Filter, out *Limited) error {
 			return err
 		}
 		f := f.within(&b)
-		r, done, err := v.reader(file, &b, skip)
+		r, done, err := v.openBlock(file, &b, skip)
 		if Torn(err) {
 			torn = err
 			continue
@@ -295,8 +295,8 @@ func (v *View) query(f *Filter, out *Limited) error {
 	return torn
 }
 
-// reader reads a block's lines, but for the first skip bytes.
-func (v *View) reader(file io.ReaderAt, b *block, skip int64) (r io.Reader, done func(), err error) {
+// openBlock reads a block's lines, but for the first skip bytes.
+func (v *View) openBlock(file io.ReaderAt, b *block, skip int64) (r io.Reader, done func(), err error) {
 	if !v.packed {
 		return io.NewSectionReader(file, b.From+skip, b.To-b.From-skip), func() {}, nil
 	}
@@ -396,7 +396,7 @@ func scan(r io.Reader, f *Filter, out *Limited) error {
 			return torn
 		}
 		held = copy(buf, buf[whole:end])
-		if held > longestLine || hole { // no line: memory has no room for a hole
+		if held > longestLine || hole { // longer than any line: a hole in the file, which is passed over
 			held, hole = 0, true
 		}
 		if held == len(buf) {

@@ -12,14 +12,14 @@ import (
 	"time"
 )
 
-// keepEvery is how often old days are looked after.
-const keepEvery = time.Minute
+// tendEvery is how often old days are looked after.
+const tendEvery = time.Minute
 
-// keep looks after the days that are not written to, until the store is closed:
+// tendAll looks after the days that are not written to, until the store is closed:
 // it reads those whose index was lost, compresses, and removes what is too old
 // or too much.
-func (s *Store) keep() {
-	defer close(s.kept)
+func (s *Store) tendAll() {
+	defer close(s.tended)
 	for {
 		if err := s.tend(); err != nil && !errors.Is(err, ErrClosed) {
 			s.warn("%v", err)
@@ -28,7 +28,7 @@ func (s *Store) keep() {
 		case <-s.stop:
 			return
 		case <-s.look:
-		case <-time.After(keepEvery):
+		case <-time.After(tendEvery):
 		}
 	}
 }
@@ -68,9 +68,9 @@ func (s *Store) tendDay(d *day) error {
 	return errors.Join(errs...)
 }
 
-// lookAt sees to it that d, which is not written to, is what its path has: one
-// that somebody changed, or that could not be adopted, is read anew, and one that
-// they removed forgotten, when it is not there the next time either.
+// lookAt sees to it that d, which is not written to, is what is on the disk. A file
+// that somebody changed is read anew, and so is one that could not be adopted. One
+// that is not there twice in a row was removed, and is forgotten.
 func (s *Store) lookAt(d *day) (there bool, err error) {
 	info, err := s.disk.Stat(d.path)
 	before := d.gone
@@ -103,8 +103,8 @@ func (s *Store) forget(d *day) {
 	s.days = slices.DeleteFunc(s.days, func(other *day) bool { return other == d })
 }
 
-// trim removes what is too old or too much. Whoever writes waits for a day to be
-// compressed only if it is that one which has to go.
+// trim removes what is too old or too much. The writer calls it, too, and then
+// waits for a compression only where the day that is compressed has to go.
 func (s *Store) trim() error {
 	var errs []error
 	for _, d := range s.expired() {
@@ -131,9 +131,9 @@ func (d *day) isUnknown() bool {
 	return slices.ContainsFunc(d.blocks, func(b block) bool { return b.unknown() })
 }
 
-// expired are the days that ended longer ago than Retain, and the oldest of
-// those that together with all later ones, and what is still to come into the
-// last, take more than RetainSize.
+// expired are the days that have to go: those that ended longer ago than Retain,
+// and then the oldest, until the others have room in RetainSize. The file that is
+// written counts with the length that it may still come to.
 func (s *Store) expired() []*day {
 	over := int64(0)
 	if s.RetainSize > 0 {
@@ -208,7 +208,7 @@ func (s *Store) learn(d *day) error {
 			return err
 		}
 		s.name(d, x)
-		s.take(d, x)
+		s.setContents(d, x)
 		return d.index.rewrite(x.closed)
 	}
 	_, err = s.readDay(d, f, nil, 0)

@@ -30,7 +30,7 @@ func (s *Store) today() (*day, error) {
 		return nil, err
 	}
 	s.setWriting(d)
-	if err := s.trim(); err != nil { // not left to keep, which may be behind
+	if err := s.trim(); err != nil { // not left to tendAll, which may be behind
 		s.warn("%v", err)
 	}
 	select {
@@ -115,7 +115,7 @@ func (s *Store) newDay(date string) (*day, error) {
 	}
 }
 
-// lastPart is how many files a date has, counted with those that were removed.
+// lastPart is the number of a date's last file, 0 where it has none. Those before it may have been removed.
 func (s *Store) lastPart(date string) int {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -148,7 +148,7 @@ func (s *Store) makeDay(d *day) error {
 	}
 	x := newFound(nil)
 	s.setFile(d, info)
-	s.take(d, x)
+	s.setContents(d, x)
 	return nil
 }
 

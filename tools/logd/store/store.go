@@ -90,8 +90,8 @@ type Store struct {
 	queue   chan *Batch
 	stopped chan struct{} // closed when the writer is done
 	stop    chan struct{} // closed to end what runs beside it
-	kept    chan struct{} // closed when keep is done
-	look    chan struct{} // has keep look before its time
+	tended  chan struct{} // closed when tendAll is done
+	look    chan struct{} // has tendAll look before its time
 
 	closing sync.RWMutex // held to read while a batch is being queued
 	closed  bool
@@ -106,7 +106,7 @@ type Store struct {
 	file diskFile // of writing; nil when it is not open
 	buf  []byte   // reused
 
-	fullAt atomic.Int64 // bytes that were free when a batch had no room, less its length; 0: the last one had
+	fullAt atomic.Int64 // how many bytes have to be free before a batch that had no room is tried; 0: the last one had room
 }
 
 // Stats count what the store did since it started.
@@ -147,7 +147,7 @@ func (s *Store) Close(ctx context.Context) error {
 		return fmt.Errorf("the last lines could not be stored in time: %w", ctx.Err())
 	}
 	select {
-	case <-s.kept:
+	case <-s.tended:
 	case <-ctx.Done():
 		return nil // what it left unfinished is begun anew at the next start
 	}
@@ -173,9 +173,9 @@ func (s *Store) run() {
 	}
 }
 
-// join adds what else is queued to group. Before it is done it lets those run
-// that have just been answered or have read more: as long as they bring some,
-// a sync serves more of them.
+// join adds what else is queued to group. When the queue is empty it lets other
+// goroutines run and looks again, for as long as that brings more: many have just
+// been answered and are about to queue their next batch, which this sync can serve.
 func (s *Store) join(group []*Batch) []*Batch {
 	size, before := len(group[0].Lines), 0
 	for size < maxGroupBytes && len(group) < maxGroup {
@@ -220,7 +220,7 @@ func isFull(err error) bool {
 	return errors.Is(err, ErrFull) || errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)
 }
 
-// noteRoom remembers at how much free space there was no room.
+// noteRoom remembers how much has to be free before what had no room can have it.
 func (s *Store) noteRoom(group []*Batch, full bool) {
 	if !full {
 		s.fullAt.Store(0)

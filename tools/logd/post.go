@@ -2,9 +2,7 @@ package main
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"os"
 
 	"winnow/tools/internal/record"
@@ -16,6 +14,7 @@ import (
 // maxReported is how many refused lines an answer names.
 const maxReported = 1000
 
+// post answers POST /logs.
 func (s *server) post(ctx *fasthttp.RequestCtx) {
 	id := string(ctx.Request.Header.Peek(record.BatchHeader))
 	if id != "" && !record.ValidBatchID(id) {
@@ -107,21 +106,4 @@ func refuseInto(d *record.Delivery) func(line int, err error) {
 		}
 		d.Refused = append(d.Refused, record.Refusal{Line: line, Error: err.Error()})
 	}
-}
-
-func reply(ctx *fasthttp.RequestCtx, v any) {
-	text, err := json.Marshal(v)
-	if err != nil {
-		fail(ctx, fasthttp.StatusInternalServerError, "%v", err)
-		return
-	}
-	ctx.SetContentType("application/json")
-	ctx.SetBody(append(text, '\n'))
-}
-
-// fail answers an error as {"error":"…"}.
-func fail(ctx *fasthttp.RequestCtx, status int, format string, a ...any) {
-	ctx.Response.ResetBody()
-	reply(ctx, map[string]string{"error": fmt.Sprintf(format, a...)})
-	ctx.SetStatusCode(status)
 }
