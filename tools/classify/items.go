@@ -11,7 +11,7 @@ import (
 
 // item is a line and what the verdicts need to know of it.
 type item struct {
-	line           record.Line // kept
+	line           record.Kept
 	kind           string      // host, container, process, end or any other
 	host, snapshot string
 	count          int     // containers that a host line announces, or lines that an end line tells of; -1 where that is not known

@@ -249,6 +249,6 @@ func (s *stream) writeContainer(it *item, count map[string]int) {
 		record.Raw("reason", string(s.reason)), record.Raw("rank", place))
 }
 
-func (s *stream) write(line *record.Line, set ...record.Member) {
+func (s *stream) write(line *record.Kept, set ...record.Member) {
 	s.out.Write(append(line.AppendWith(s.out.AvailableBuffer(), set...), '\n'))
 }

@@ -4,27 +4,75 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"reflect"
+	"sync"
 
 	"github.com/tidwall/gjson"
 )
+
+// types are the records of this package, by the type that a line names.
+var types = map[string]reflect.Type{
+	TypeHost:      reflect.TypeFor[Host](),
+	TypeContainer: reflect.TypeFor[Container](),
+	TypeProcess:   reflect.TypeFor[Process](),
+	TypeEnd:       reflect.TypeFor[End](),
+	TypeKill:      reflect.TypeFor[Kill](),
+}
+
+// kinds are the kinds of JSON that the members of all these records have, by
+// their names. A name means the same in every record.
+var kinds = sync.OnceValue(func() map[string]kind {
+	all := make(map[string]kind)
+	for _, t := range types {
+		for name, index := range fieldsOf(t) {
+			all[name] = kindOf(t.FieldByIndex(index).Type)
+		}
+	}
+	return all
+})
+
+// kind is a kind of JSON value.
+type kind int
+
+const (
+	aString kind = iota + 1
+	aNumber
+	aBool
+	anObject
+)
+
+// kindOf is how a field of type t is written.
+func kindOf(t reflect.Type) kind {
+	switch t.Kind() {
+	case reflect.Pointer:
+		return kindOf(t.Elem())
+	case reflect.String, reflect.Struct: // the one struct is a time
+		return aString
+	case reflect.Bool:
+		return aBool
+	case reflect.Map:
+		return anObject
+	}
+	return aNumber
+}
 
 // Check says why the line cannot be a record of the type that it names: a
 // member has the wrong type, a number is negative, a container has no id. Null
 // is right for every member but that. Lines of other types than this package's
 // pass.
 func (l *Line) Check() error {
-	kind := l.Type()
-	switch kind {
-	case TypeHost, TypeContainer, TypeProcess, TypeEnd, TypeKill:
-	default:
+	name := l.Type()
+	if types[name] == nil {
 		return nil
 	}
+	known := kinds()
 	for i := range l.members {
-		if err := checkMember(&l.members[i]); err != nil {
+		m := &l.members[i]
+		if err := known[m.Name].check(m); err != nil {
 			return err
 		}
 	}
-	if kind == TypeContainer && !IsID(l.Get("id").Str) {
+	if name == TypeContainer && !IsID(l.Get("id").Str) {
 		return errors.New("a container without an id of 64 hex digits")
 	}
 	return nil
@@ -43,39 +91,37 @@ func IsID(id string) bool {
 	return true
 }
 
-func checkMember(m *Member) error {
+// check says why the member is not of kind k. Members of no kind are not this
+// package's.
+func (k kind) check(m *Member) error {
 	if m.Value.Type == gjson.Null {
 		return nil
 	}
-	switch m.Name {
-	case "time", "host", "snapshot", "source", "boot_id", "id", "engine", "process", "cmdline", "name", "image", "created", "state",
-		"class", "verdict", "reason", "result", "signal", "error":
+	switch k {
+	case aString:
 		if m.Value.Type != gjson.String {
 			return fmt.Errorf("%q is not a string", m.Name)
 		}
-	case "containers", "cpus", "interval_ms", "total_memory_kb", "free_memory_kb", "used_memory_kb",
-		"available_memory_kb", "cpu_pressure_percent", "memory_pressure_percent", "io_pressure_percent",
-		"pid", "processes", "memory_kb", "rss_kb", "vsz_kb", "memory_percent", "cpu_ns", "cpu_percent",
-		"memory_limit_kb", "at_ns", "cpu_limit_percent", "rank", "took_ms", "lines":
+	case aNumber:
 		if m.Value.Type != gjson.Number || m.Value.Num < 0 || math.IsInf(m.Value.Num, 0) {
 			return fmt.Errorf("%q is not a number from 0 up", m.Name)
 		}
-	case "cmdline_truncated":
+	case aBool:
 		if !m.Value.IsBool() {
 			return fmt.Errorf("%q is not true or false", m.Name)
 		}
-	case "labels":
-		return checkLabels(m.Value)
+	case anObject:
+		if !m.Value.IsObject() {
+			return fmt.Errorf("%q is not an object", m.Name)
+		}
+		return checkLabels(m.Value) // the one object there is
 	}
 	return nil
 }
 
-// checkLabels wants an object of strings. Of the labels that decide over a
-// container, each may be there once only, since readers differ on which counts.
+// checkLabels wants strings. Of the labels that decide over a container, each
+// may be there once only, since readers differ on which counts.
 func checkLabels(labels gjson.Result) error {
-	if !labels.IsObject() {
-		return errors.New(`"labels" is not an object`)
-	}
 	var err error
 	managed, protect := 0, 0
 	labels.ForEach(func(name, value gjson.Result) bool {

@@ -18,6 +18,8 @@ func TestCheck(t *testing.T) {
 		{"unknown member", `{"type":"host","mood":[1]}`, ""},
 		{"type is a number", `{"type":7,"id":7}`, ""},
 		{"no id", `{"type":"container"}`, "without an id"},
+		{"every kind", `{"type":"container","id":"` + id + `","time":"x","created":"y","pid":1,"cpu_ns":2,"cpu_percent":0.5,"cmdline":"a"}`, ""},
+		{"a time that is a number", `{"type":"container","created":5}`, `"created" is not a string`},
 		{"null id", `{"type":"container","id":null}`, "without an id"},
 		{"id too short", `{"type":"container","id":"` + id[1:] + `"}`, "without an id"},
 		{"id not hex", `{"type":"container","id":"g` + id[1:] + `"}`, "without an id"},
@@ -54,6 +56,17 @@ func TestCheck(t *testing.T) {
 				t.Fatalf("got %v, want an error with %q", err, test.want)
 			}
 		})
+	}
+}
+
+// The kinds are by name alone, so a name has to mean the same in every record.
+func TestANameIsOfOneKind(t *testing.T) {
+	for record, fields := range types {
+		for name, index := range fieldsOf(fields) {
+			if got, want := kindOf(fields.FieldByIndex(index).Type), kinds()[name]; got != want {
+				t.Errorf("%s: %q is of kind %v, elsewhere of kind %v", record, name, got, want)
+			}
+		}
 	}
 }
 

@@ -16,21 +16,22 @@ import (
 // for one of them (128 KiB), escaped, many times over.
 const MaxLine = 4 << 20
 
-// maxBrackets is how many brackets a line may have before the validator that
-// bounds its depth is called instead of the one that is fast.
+// maxBrackets is how many brackets a line may have for gjson's fast validator,
+// which calls itself for each that is open and knows no bound. Of a line with
+// more, encoding/json decides, which gives up at a depth of 10,000.
 const maxBrackets = 1000
 
-// Line is one record as it was read: its bytes, and where its members stand.
+// Line is one record as it was read: its text, and where its members stand.
 // The zero Line is ready for Parse, which can be called again to reuse it.
 type Line struct {
 	Number  int // counted from 1; 0 where Parse was called directly
 	raw     string
 	members []Member
-	marks   uint64 // those of the members' names
+	marks   uint64 // of the members' names
 }
 
-// Member is a name and a value of a line's object. One to be set needs of its
-// value the Raw alone, and a name that stands in JSON as it is.
+// Member is a name and a value of a line's object. For one to be set, the name
+// needs no escapes in JSON, and of the value only Raw counts.
 type Member struct {
 	Name  string
 	Value gjson.Result
@@ -49,20 +50,14 @@ func (l *Line) Parse(text []byte) error {
 	if len(text) > MaxLine {
 		return fmt.Errorf("longer than %d bytes", MaxLine)
 	}
-	raw := string(text)
-	l.raw = raw
-	if l.scan(text) {
-		return l.checkNames()
-	}
-	l.raw, l.members = "", l.members[:0]
 	if !utf8.Valid(text) {
 		return errors.New("not valid UTF-8")
 	}
 	if err := checkJSON(text); err != nil {
 		return err
 	}
-	l.raw = raw
-	object := gjson.Parse(raw)
+	l.raw = string(text)
+	object := gjson.Parse(l.raw)
 	if !object.IsObject() {
 		return errors.New("not a JSON object")
 	}
@@ -73,11 +68,10 @@ func (l *Line) Parse(text []byte) error {
 	return l.checkNames()
 }
 
-// checkJSON says why text is not JSON. gjson's validator recurses into every
-// bracket, so a line with many of them goes to the standard library's.
+// checkJSON says why text is not JSON.
 func checkJSON(text []byte) error {
-	deep := bytes.Count(text, []byte{'['})+bytes.Count(text, []byte{'{'}) > maxBrackets
-	if !deep && gjson.ValidBytes(text) {
+	brackets := bytes.Count(text, []byte{'['}) + bytes.Count(text, []byte{'{'})
+	if brackets <= maxBrackets && gjson.ValidBytes(text) {
 		return nil
 	}
 	var any json.RawMessage
@@ -87,7 +81,8 @@ func checkJSON(text []byte) error {
 	return nil
 }
 
-// checkNames refuses a name that is there twice, and sets marks.
+// checkNames refuses a name that is there twice, and notes the marks of all. Only
+// names with the same mark are compared, and where there are many a map does it.
 func (l *Line) checkNames() error {
 	l.marks = 0
 	var seen map[string]bool
@@ -108,8 +103,8 @@ func (l *Line) checkNames() error {
 	return nil
 }
 
-// mark is one bit for a name, so that most names which are not there are known
-// without looking for them.
+// mark is one of 64 bits for a name: where it is not among the marks of a line, the
+// name is not in the line.
 func mark(name string) uint64 {
 	if name == "" {
 		return 1
@@ -158,29 +153,58 @@ func (l *Line) Decode(v any) error {
 	return err
 }
 
-// Keep is a copy that stays when the Line is parsed again. It takes little more
-// memory than the text, and is good for Text and AppendWith only.
-func (l *Line) Keep() Line { return Line{Number: l.Number, raw: l.raw, marks: l.marks} }
-
 // AppendWith appends the line to dst, without a newline, with the given
 // members set: in their place where the line has them, else at its end. All
 // other bytes stay as they were read.
 func (l *Line) AppendWith(dst []byte, set ...Member) []byte {
-	members, from := l.among(set), 0
-	for i := range members {
-		m := &members[i]
+	return appendWith(dst, l.raw, l.members, set)
+}
+
+// Keep is what stays of the line when the Line is parsed again.
+func (l *Line) Keep() Kept { return Kept{l.raw, l.marks} }
+
+// Kept is the text of a line, for later. It takes hardly more memory than that.
+type Kept struct {
+	text  string
+	marks uint64 // of the names of its members
+}
+
+// Text is the line as it was read, without its newline.
+func (k Kept) Text() string { return k.text }
+
+// AppendWith is Line's. A line that may have one of the members is parsed again
+// for it, which few need.
+func (k Kept) AppendWith(dst []byte, set ...Member) []byte {
+	for i := range set {
+		if k.marks&mark(set[i].Name) != 0 {
+			var again Line
+			if err := again.Parse([]byte(k.text)); err != nil {
+				panic(err) // it was parsed before
+			}
+			return again.AppendWith(dst, set...)
+		}
+	}
+	return appendWith(dst, k.text, nil, set)
+}
+
+// appendWith appends text with the members set, of which those in has are there
+// already.
+func appendWith(dst []byte, text string, has, set []Member) []byte {
+	from := 0
+	for i := range has {
+		m := &has[i]
 		if n := find(set, m.Name); n >= 0 {
-			dst = append(dst, l.raw[from:m.Value.Index]...)
+			dst = append(dst, text[from:m.Value.Index]...)
 			dst = append(dst, set[n].Value.Raw...)
 			from = m.Value.Index + len(m.Value.Raw)
 		}
 	}
-	end := strings.LastIndexByte(l.raw, '}')
-	dst = append(dst, l.raw[from:end]...)
-	comma := l.marks != 0
+	end := strings.LastIndexByte(text, '}')
+	dst = append(dst, text[from:end]...)
+	comma := !strings.HasSuffix(strings.TrimRight(text[:end], space), "{")
 	for i := range set {
 		s := &set[i]
-		if find(members, s.Name) >= 0 {
+		if find(has, s.Name) >= 0 {
 			continue
 		}
 		if comma {
@@ -190,24 +214,8 @@ func (l *Line) AppendWith(dst []byte, set ...Member) []byte {
 		dst = append(append(append(dst, '"'), s.Name...), '"', ':')
 		dst = append(dst, s.Value.Raw...)
 	}
-	return append(dst, l.raw[end:]...)
+	return append(dst, text[end:]...)
 }
 
-// among gives the line's members if one of set can be among them.
-func (l *Line) among(set []Member) []Member {
-	var marks uint64
-	for i := range set {
-		marks |= mark(set[i].Name)
-	}
-	if l.marks&marks == 0 {
-		return nil
-	}
-	if l.members != nil {
-		return l.members
-	}
-	var again Line // of one from Keep
-	if err := again.Parse([]byte(l.raw)); err != nil {
-		panic(err) // it was parsed before
-	}
-	return again.members
-}
+// space is what may stand between the parts of JSON.
+const space = " \t\r\n"

@@ -31,11 +31,12 @@ func Read(line []byte, v any, limit int) {
 	})
 }
 
-// readFields are the fields of the types that were read, by their names in JSON.
-var readFields sync.Map
+// fieldsByType has what fieldsOf gave before.
+var fieldsByType sync.Map
 
+// fieldsOf gives the places of a struct's fields, by their names in JSON.
 func fieldsOf(t reflect.Type) map[string][]int {
-	if known, ok := readFields.Load(t); ok {
+	if known, ok := fieldsByType.Load(t); ok {
 		return known.(map[string][]int)
 	}
 	fields := make(map[string][]int)
@@ -44,7 +45,7 @@ func fieldsOf(t reflect.Type) map[string][]int {
 			fields[name] = f.Index
 		}
 	}
-	readFields.Store(t, fields)
+	fieldsByType.Store(t, fields)
 	return fields
 }
 

@@ -20,9 +20,9 @@ func (e *LineError) Error() string { return fmt.Sprintf("line %d: %v", e.Number,
 func (e *LineError) Unwrap() error { return e.Err }
 
 // Lines yields the records of r. Empty lines are skipped, and a carriage
-// return before the newline is taken off. A bad line is yielded as a
-// *LineError and the next one follows; any other error is r's own and the
-// last. The Line is reused: what is kept of it must be copied.
+// return before the newline is taken off. For a bad line it yields a
+// *LineError and goes on; any other error is r's own, and the last. The next
+// line is read into the same Line: Keep gives what is to stay.
 func Lines(r io.Reader) iter.Seq2[*Line, error] {
 	return func(yield func(*Line, error) bool) {
 		in := bufio.NewReaderSize(r, 64<<10)
@@ -51,8 +51,7 @@ func Lines(r io.Reader) iter.Seq2[*Line, error] {
 	}
 }
 
-// Records yields as Lines does, and takes a line that fails Check for a bad one
-// too.
+// Records is Lines, but a line that fails Check is a bad one too.
 func Records(r io.Reader) iter.Seq2[*Line, error] {
 	return func(yield func(*Line, error) bool) {
 		for line, err := range Lines(r) {
@@ -84,9 +83,9 @@ func (f flusher) Read(p []byte) (int, error) {
 	return f.r.Read(p)
 }
 
-// readLine reads up to the next newline, which it takes off. Of a line that
-// Parse will refuse for its length it keeps only enough to be refused. The
-// bytes are in's own or in *long, good until the next call.
+// readLine reads up to the next newline, which it takes off. Of a line that is
+// longer than MaxLine it reads all but returns just more than that, for Parse to
+// refuse. What it returns is in in's buffer or in *long, until the next call.
 func readLine(in *bufio.Reader, long *[]byte) ([]byte, error) {
 	text, err := in.ReadSlice('\n')
 	if errors.Is(err, bufio.ErrBufferFull) {
