@@ -51,44 +51,29 @@ func run(_ context.Context, args []string, stdin io.Reader, stdout, stderr io.Wr
 	}
 
 	out := bufio.NewWriterSize(stdout, 64<<10)
-	s := newStream(p, out, t.Complain)
-	items := readItems(stdin, p.byTime())
-	defer close(items.stop)
-	var failed error // of stdin
-	for batch := range items.batches {
-		for i := range batch {
-			failed = take(s, &batch[i], t.Complain)
-		}
-		if len(items.batches) == 0 { // the input may pause
-			if err := out.Flush(); err != nil {
-				return fmt.Errorf("writing: %w", err)
-			}
-		}
-		select {
-		case items.used <- batch:
-		default:
-		}
+	a := newAssembler(p, out, t.Complain)
+	err := assemble(a, record.FlushBefore(stdin, out))
+	if err := out.Flush(); err != nil {
+		return fmt.Errorf("writing: %w", err)
 	}
-	if failed != nil {
-		s.cutShort()
-	} else {
-		s.close()
-	}
-	return t.Done(errors.Join(failed, out.Flush()))
+	return t.Done(err)
 }
 
-// take hands a line to s. A bad one is a complaint; any other error is stdin's,
-// and the last item.
-func take(s *stream, it *item, complain func(error)) error {
-	var bad *record.LineError
-	switch {
-	case it.err == nil:
-		s.take(it)
-	case errors.As(it.err, &bad):
-		complain(bad)
-		s.spoil()
-	default:
-		return it.err
+// assemble hands the lines of stdin to a. A bad one is a complaint.
+func assemble(a *assembler, stdin io.Reader) error {
+	for line, err := range record.Records(stdin) {
+		var bad *record.LineError
+		switch {
+		case err == nil:
+			a.add(line)
+		case errors.As(err, &bad):
+			a.complain(bad)
+			a.spoil()
+		default:
+			a.cutShort()
+			return err
+		}
 	}
+	a.close()
 	return nil
 }

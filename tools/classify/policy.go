@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -57,27 +56,8 @@ func (p *policy) spanMS() float64 { return float64(p.span) / float64(time.Millis
 // byTime tells whether the order needs the time of creation.
 func (p *policy) byTime() bool { return p.victims == "newest" || p.victims == "oldest" }
 
-// order compares two containers of a class: the one that is to stay longer
-// comes first. No two are equal, so the same input gives the same ranks.
-func (p *policy) order(a, b *container) int {
-	var byRule int
-	switch p.victims {
-	case "heaviest":
-		byRule = cmp.Compare(a.load, b.load)
-	case "lightest":
-		byRule = cmp.Compare(b.load, a.load)
-	case "newest":
-		byRule = a.created.Compare(b.created)
-	case "oldest":
-		byRule = b.created.Compare(a.created)
-	}
-	if byRule != 0 {
-		return byRule
-	}
-	return cmp.Compare(a.id, b.id)
-}
-
-func (p *policy) keep(class string) int {
+// stay is how many of a class stay.
+func (p *policy) stay(class string) int {
 	if class == record.ClassHigh {
 		return p.keepHigh
 	}

@@ -11,6 +11,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"time"
+	"unicode/utf8"
 )
 
 // The values of Header.Type.
@@ -174,6 +175,20 @@ type Kill struct {
 func Set(name string, v any) (Member, error) {
 	value, err := Marshal(v)
 	return Raw(name, string(bytes.TrimSuffix(value, []byte{'\n'}))), err
+}
+
+// Text makes a member whose value is a text. Few texts need an escape.
+func Text(name, text string) Member {
+	for i := range len(text) {
+		if c := text[i]; c < ' ' || c >= utf8.RuneSelf || c == '"' || c == '\\' {
+			m, err := Set(name, text)
+			if err != nil {
+				panic(err) // a string can always be encoded
+			}
+			return m
+		}
+	}
+	return Raw(name, `"`+text+`"`)
 }
 
 // Marshal encodes v as one line with its newline. Unlike json.Marshal it

@@ -492,19 +492,18 @@ func TestHeldIsBounded(t *testing.T) {
 			w := bufio.NewWriter(&out)
 			p := defaultPolicy()
 			p.keepLow = 0
-			s := newStream(p, w, func(err error) { fmt.Fprintln(&said, err) })
-			s.maxHeld = 4 << 10
+			a := newAssembler(p, w, func(err error) { fmt.Fprintln(&said, err) })
+			a.maxHeld = 4 << 10
 			for line, err := range record.Lines(strings.NewReader(large + whole("s2", 1))) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				it := readItem(line, false)
-				s.take(&it)
+				a.add(line)
 				held := 0
-				for i := range s.held {
-					held += len(s.held[i].line.Text())
+				for i := range a.held {
+					held += len(a.held[i].line.Text())
 				}
-				if held > s.maxHeld {
+				if held > a.maxHeld {
 					t.Fatalf("holds %d bytes", held)
 				}
 			}
