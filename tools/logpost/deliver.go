@@ -5,10 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"time"
 
 	"winnow/tools/internal/cli"
+	"winnow/tools/logpost/client"
+	"winnow/tools/logpost/spool"
 )
 
 const (
@@ -20,10 +21,13 @@ const (
 
 // deliverer brings batches to the store, or else to the spool.
 type deliverer struct {
-	t      *cli.Tool
-	ids    *ids
-	poster *poster
-	spool  *spool // nil where there is none
+	t     *cli.Tool
+	ids   *spool.IDs
+	store *client.Client
+	spool *spool.Spool // nil where there is none
+
+	batch *batch    // that lines are added to
+	due   time.Time // when it is to go, however small
 
 	// behind is whether what this run has to say must go behind what is in
 	// the spool. Then the next attempt to send that is at retryAt.
@@ -40,9 +44,9 @@ type deliverer struct {
 }
 
 func newDeliverer(t *cli.Tool, o *options) *deliverer {
-	d := &deliverer{t: t, ids: newIDs(), poster: &poster{options: o}}
+	d := &deliverer{t: t, ids: spool.NewIDs(), store: &client.Client{URL: o.to, Token: o.token, Timeout: o.timeout}, batch: &batch{}}
 	if o.spool != "" {
-		d.spool = &spool{dir: o.spool, max: o.spoolMax, sync: (*os.File).Sync}
+		d.spool = spool.New(o.spool, int64(o.spoolMax))
 	}
 	return d
 }
@@ -50,41 +54,41 @@ func newDeliverer(t *cli.Tool, o *options) *deliverer {
 // run delivers what in has until its end.
 func (d *deliverer) run(ctx context.Context, in *input) {
 	d.begin()
-	b := &batch{}
-	var full time.Time // when b is to go, however small
 	for {
-		l, found := in.next(ctx, d.wait(b, full))
+		l, found := in.next(ctx, d.wait())
 		switch {
 		case found == theEnd:
-			d.deliver(b)
+			d.flush()
 			d.end()
 			return
 		case found == nothing:
-			if d.behind && !time.Now().Before(d.retryAt) {
-				d.sendSpool(glance)
-			}
+			d.retry()
 		case l.err != nil:
 			d.t.Complain(l.err)
 			continue
 		default:
-			if !b.holds(l) {
-				b = d.deliver(b)
-			}
-			if len(b.numbers) == 0 {
-				full = time.Now().Add(maxWait)
-			}
-			b.add(l)
+			d.add(l)
 		}
-		if len(b.numbers) > 0 && !time.Now().Before(full) {
-			b = d.deliver(b)
+		if !time.Now().Before(d.due) {
+			d.flush()
 		}
 	}
 }
 
-// wait is until when next may wait; zero is for ever.
-func (d *deliverer) wait(b *batch, full time.Time) time.Time {
-	if len(b.numbers) > 0 {
-		return full
+func (d *deliverer) add(l line) {
+	if !d.batch.hasRoomFor(l) {
+		d.flush()
+	}
+	if len(d.batch.numbers) == 0 {
+		d.due = time.Now().Add(maxWait)
+	}
+	d.batch.add(l)
+}
+
+// wait is until when the next line may be waited for; zero is for ever.
+func (d *deliverer) wait() time.Time {
+	if len(d.batch.numbers) > 0 {
+		return d.due
 	}
 	if d.behind {
 		return d.retryAt
@@ -97,20 +101,18 @@ func (d *deliverer) begin() {
 	if d.spool == nil {
 		return
 	}
-	left, _, err := d.spool.waiting()
+	empty, err := d.spool.Empty()
 	if err != nil {
 		d.t.Complain(err)
-		return
-	}
-	if len(left) > 0 {
+	} else if !empty {
 		d.sendSpool(glance)
 	}
 }
 
 // end tries once more where it may help, and says what was not delivered.
 func (d *deliverer) end() {
-	if d.behind && (errors.Is(d.why, errBusy) || !time.Now().Before(d.retryAt)) {
-		d.sendSpool(d.poster.timeout)
+	if d.behind && (errors.Is(d.why, spool.ErrBusy) || !time.Now().Before(d.retryAt)) {
+		d.sendSpool(d.store.Timeout)
 	}
 	var ours *fs.PathError // not the store is at fault, and it will not pass by itself
 	switch {
@@ -119,104 +121,91 @@ func (d *deliverer) end() {
 	case d.behind:
 		d.t.Warn("%v", d.waits())
 	}
-	switch {
-	case d.lost == 1:
-		d.t.Complain(fmt.Errorf("1 line was not delivered: %w", d.whyLost))
-	case d.lost > 0:
-		d.t.Complain(fmt.Errorf("%d lines were not delivered: %w", d.lost, d.whyLost))
+	if d.lost > 0 {
+		d.t.Complain(fmt.Errorf("%s not delivered: %w", counted(d.lost, " was", " were"), d.whyLost))
 	}
 }
 
 // waits says what is left in the spool, and why.
 func (d *deliverer) waits() error {
-	switch d.kept {
-	case 0:
-		return fmt.Errorf("%w; what was in %s waits for the next call", d.why, d.spool.dir)
-	case 1:
-		return fmt.Errorf("%w; 1 line of this call waits in %s for the next one", d.why, d.spool.dir)
+	if d.kept == 0 {
+		return fmt.Errorf("%w; what was in %s waits for the next call", d.why, d.spool.Dir)
 	}
-	return fmt.Errorf("%w; %d lines of this call wait in %s for the next one", d.why, d.kept, d.spool.dir)
+	return fmt.Errorf("%w; %s in %s for the next one", d.why, counted(d.kept, " of this call waits", " of this call wait"), d.spool.Dir)
 }
 
-// deliver sees to it that b is on a disk when it returns, and returns the next
-// batch.
-func (d *deliverer) deliver(b *batch) *batch {
-	if len(b.numbers) == 0 {
-		return b
+// flush delivers the lines that came so far, and begins the next batch.
+func (d *deliverer) flush() {
+	if len(d.batch.numbers) > 0 {
+		d.deliver(d.batch)
+		d.batch = &batch{}
 	}
-	b.id = d.ids.new()
-	if d.behind && !time.Now().Before(d.retryAt) {
-		d.sendSpool(glance)
-	}
+}
+
+// deliver sees to it that b is on a disk when it returns.
+func (d *deliverer) deliver(b *batch) {
+	b.ID = d.ids.Next()
+	d.retry()
 	if !d.behind {
 		err := d.send(b)
-		var refused *refusedError
+		var refused *client.RefusedError
 		switch {
 		case err == nil:
-			return &batch{}
+			return
 		case errors.As(err, &refused):
-			d.putAside(b, refused)
-			return &batch{}
+			d.setAside(b, refused)
+			return
 		}
 		d.failed(err)
 	}
 	d.keep(b)
-	return &batch{}
 }
 
 // send posts a batch and reports which of its lines were refused.
 func (d *deliverer) send(b *batch) error {
-	ack, err := d.poster.post(b)
+	ack, err := d.store.Post(b.ID, b.Body, b.Lines())
 	if err != nil {
 		return err
 	}
 	for _, r := range ack.Refused {
-		d.t.Complain(fmt.Errorf("%s was refused: %s", b.line(r.Line), shown(r.Error)))
+		d.t.Complain(fmt.Errorf("%s was refused: %s", b.line(r.Line), client.Shown(r.Error)))
 	}
 	if ack.RefusedMore > 0 {
-		d.t.Complain(fmt.Errorf("refused as well, and not named: %s", counted(ack.RefusedMore)))
+		d.t.Complain(fmt.Errorf("refused as well, and not named: %s", counted(ack.RefusedMore, "", "")))
 	}
 	return nil
 }
 
-// putAside keeps a batch that the store refused out of the way of the others.
-func (d *deliverer) putAside(b *batch, refused error) {
+// keep has b wait in the spool.
+func (d *deliverer) keep(b *batch) {
+	if d.spool == nil {
+		d.lose(len(b.numbers), d.why)
+		return
+	}
+	_, kept, err := d.spool.Put(&b.Batch, spool.Waiting)
+	d.kept += kept
+	if err != nil {
+		d.lose(len(b.numbers)-kept, err)
+	}
+}
+
+// setAside keeps b, which the store refused, out of the way of the others.
+func (d *deliverer) setAside(b *batch, refused error) {
 	if d.spool == nil {
 		d.lose(len(b.numbers), refused)
 		return
 	}
-	path, kept, err := d.spool.put(b, refusedExt)
+	path, kept, err := d.spool.Put(&b.Batch, spool.Refused)
 	if kept > 0 {
-		d.refused(b.id, path, refused)
+		d.wasRefused(b.ID, path, refused)
 	}
 	if err != nil {
 		d.lose(len(b.numbers)-kept, fmt.Errorf("%w; %w", refused, err))
 	}
 }
 
-func (d *deliverer) refused(id, path string, cause error) {
+func (d *deliverer) wasRefused(id, path string, cause error) {
 	d.t.Complain(fmt.Errorf("batch %s was refused and is set aside in %s: %w", id, path, cause))
-}
-
-// line names a line of b, counted from 1.
-func (b *batch) line(n int) string {
-	if n >= 1 && n <= len(b.numbers) {
-		return fmt.Sprintf("line %d", b.numbers[n-1])
-	}
-	return fmt.Sprintf("line %d of batch %s", n, b.id)
-}
-
-// keep puts b into the spool.
-func (d *deliverer) keep(b *batch) {
-	if d.spool == nil {
-		d.lose(len(b.numbers), d.why)
-		return
-	}
-	_, kept, err := d.spool.put(b, waitingExt)
-	d.kept += kept
-	if err != nil {
-		d.lose(len(b.numbers)-kept, err)
-	}
 }
 
 // lose counts lines that are neither delivered nor kept, and says the first
@@ -229,14 +218,21 @@ func (d *deliverer) lose(lines int, why error) {
 	d.whyLost = why
 }
 
+// retry sends the spool where it is time for that.
+func (d *deliverer) retry() {
+	if d.behind && !time.Now().Before(d.retryAt) {
+		d.sendSpool(glance)
+	}
+}
+
 func (d *deliverer) sendSpool(patience time.Duration) {
-	err := d.spool.send(patience, d.sendKept)
+	err := d.spool.Send(patience, d.sendKept)
 	if err != nil {
 		d.failed(err)
 		return
 	}
 	if d.late > 0 {
-		d.t.Warn("%s kept in %s: delivered", counted(d.late), d.spool.dir)
+		d.t.Warn("%s kept in %s: delivered", counted(d.late, "", ""), d.spool.Dir)
 	}
 	d.behind, d.backoff, d.kept, d.late = false, 0, 0, 0
 }
@@ -245,33 +241,33 @@ func (d *deliverer) sendSpool(patience time.Duration) {
 // account for is sent again: logd knows the id by then, stores nothing twice
 // and says so. A store that still does not account for them would hold up all
 // that waits behind, so the batch is set aside as a refused one is.
-func (d *deliverer) sendKept(e entry) error {
-	body, err := os.ReadFile(e.path)
+func (d *deliverer) sendKept(f *spool.File) error {
+	kept, err := f.Read()
 	if err != nil {
 		return err
 	}
-	b := &batch{id: e.id, body: body}
+	b := &batch{Batch: *kept}
 	own := 0
-	if d.ids.own(e.id) {
-		own = b.lines()
+	if d.ids.Own(b.ID) {
+		own = b.Lines()
 	}
-	if err = d.send(b); errors.Is(err, errMiscounted) {
+	if err = d.send(b); errors.Is(err, client.ErrMiscounted) {
 		err = d.send(b)
 	}
-	var refused *refusedError
+	var refused *client.RefusedError
 	switch {
 	case err == nil:
 		d.kept, d.late = d.kept-own, d.late+own
-		return os.Remove(e.path)
-	case !errors.As(err, &refused) && !errors.Is(err, errMiscounted):
+		return f.Remove()
+	case !errors.As(err, &refused) && !errors.Is(err, client.ErrMiscounted):
 		return err
 	}
-	path, failed := d.spool.setAside(e)
+	path, failed := d.spool.SetAside(f)
 	if failed != nil {
 		return failed
 	}
 	d.kept -= own
-	d.refused(e.id, path, err)
+	d.wasRefused(b.ID, path, err)
 	return nil
 }
 
@@ -284,9 +280,9 @@ func (d *deliverer) failed(err error) {
 	d.behind = true
 	d.backoff = min(max(2*d.backoff, minRetry), maxRetry)
 	wait := d.backoff
-	var later *laterError
+	var later *client.LaterError
 	if errors.As(err, &later) { // the store knows better
-		wait = min(max(later.after, minRetry), maxRetry)
+		wait = min(max(later.After, minRetry), maxRetry)
 	}
 	d.retryAt = time.Now().Add(wait)
 }

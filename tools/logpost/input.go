@@ -8,9 +8,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"winnow/tools/internal/record"
-
 	"golang.org/x/sync/semaphore"
+
+	"winnow/tools/internal/record"
 )
 
 // line is one record on its way, or what was wrong with it.

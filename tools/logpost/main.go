@@ -1,4 +1,4 @@
-// Logpost delivers records to a log store and passes them on.
+// Command logpost delivers records to a log store and passes them on.
 package main
 
 import (

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"winnow/tools/logpost/spool"
 )
 
 // process is a logpost of its own, whose stdin stays open.
@@ -106,7 +108,7 @@ func TestSignals(t *testing.T) {
 				if err := p.end(t); err != nil {
 					t.Errorf("%v, said %s", err, p.said.String())
 				}
-				kept := textOf(t, dir, waitingExt)
+				kept := textOf(t, dir, spool.Waiting)
 				if stored := strings.Join(store.got(), "\n"); status == 0 && stored+"\n" != records(1, 3) || status != 0 && kept != records(1, 3) {
 					t.Errorf("stored %q, kept %q", stored, kept)
 				}
@@ -136,7 +138,7 @@ func TestSignalsWhileTheStoreHangs(t *testing.T) {
 	if err := p.end(t); err != nil {
 		t.Errorf("%v, said %s", err, p.said.String())
 	}
-	if kept := textOf(t, dir, waitingExt); kept != records(1, 6) {
+	if kept := textOf(t, dir, spool.Waiting); kept != records(1, 6) {
 		t.Errorf("kept %q, said %s", kept, p.said.String())
 	}
 }
@@ -219,7 +221,7 @@ func TestStderrGone(t *testing.T) {
 			if err := p.end(t); err == nil || p.ProcessState.ExitCode() != 1 {
 				t.Errorf("%v", err)
 			}
-			if kept := textOf(t, dir, waitingExt); kept != records(1, 4) {
+			if kept := textOf(t, dir, spool.Waiting); kept != records(1, 4) {
 				t.Errorf("kept %q", kept)
 			}
 		})

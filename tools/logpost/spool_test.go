@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -12,135 +11,159 @@ import (
 	"reflect"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
-	"winnow/tools/internal/cli"
+	"winnow/tools/internal/full"
+	"winnow/tools/logpost/spool"
 )
 
-func newSpool(dir string, most cli.Size) *spool {
-	return &spool{dir: dir, max: most, sync: (*os.File).Sync}
-}
-
-func newBatch(id, body string) *batch {
-	b := &batch{id: id}
-	for i, text := range split(body) {
-		b.add(line{number: i + 1, text: text})
-	}
-	return b
-}
-
-// The body is on disk before it has its name, and the name, and those of new
-// directories, before put returns.
-func TestPutIsOnDiskWhenItReturns(t *testing.T) {
-	root := t.TempDir()
-	s := newSpool(filepath.Join(root, "made", "spool"), 1<<20)
-	var synced []string
-	s.sync = func(f *os.File) error {
-		synced = append(synced, strings.TrimPrefix(f.Name(), root)+": "+holds(t, f.Name()))
-		return f.Sync()
-	}
-	put := func(id string) {
-		t.Helper()
-		if _, kept, err := s.put(newBatch(id, records(1, 2)), waitingExt); err != nil || kept != 2 {
-			t.Fatalf("kept %d, %v", kept, err)
+func TestSpoolGoesFirstAndInOrder(t *testing.T) {
+	store := newFakeStore(t)
+	dir := filepath.Join(t.TempDir(), "made", "spool")
+	args := []string{"--to", store.URL, "--spool", dir}
+	store.set(http.StatusServiceUnavailable)
+	for i := range 2 {
+		out, errs, err := post(t, records(1+i*2500, 2500), args...)
+		if err != nil || !strings.Contains(errs, "2500 lines of this call wait") {
+			t.Fatalf("%v, said %q", err, errs)
+		}
+		if len(split(out)) != 2500 {
+			t.Errorf("passed on %d lines", len(split(out)))
 		}
 	}
-	put("a")
-	want := []string{": made", "/made: spool", "/made/spool/tmp: " + records(1, 2), "/made/spool: 000000000001_a.ndjson lock"}
-	if !reflect.DeepEqual(synced, want) {
-		t.Errorf("synced\n%q, want\n%q", synced, want)
+	store.set(0)
+	if _, errs, err := post(t, records(5001, 10), args...); err != nil || errs != "" {
+		t.Fatalf("%v, said %q", err, errs)
 	}
-	synced = nil
-	put("b")
-	want = []string{"/made/spool/tmp: " + records(1, 2), "/made/spool: 000000000001_a.ndjson 000000000002_b.ndjson lock"}
-	if !reflect.DeepEqual(synced, want) {
-		t.Errorf("then synced\n%q, want\n%q", synced, want)
+	if want := split(records(1, 5010)); !reflect.DeepEqual(store.got(), want) {
+		t.Errorf("the store got %d lines, not the %d in their order", len(store.got()), len(want))
 	}
-	real := newDeliverer(nil, &options{spool: root}).spool.sync
-	if reflect.ValueOf(real).Pointer() != reflect.ValueOf((*os.File).Sync).Pointer() {
-		t.Error("logpost's own spool does not sync its files")
+	if left, _ := filepath.Glob(filepath.Join(dir, "*_*")); len(left) > 0 {
+		t.Errorf("left in the spool: %v", left)
 	}
 }
 
-// holds is the text of a file, or the names in a directory.
-func holds(t *testing.T, path string) string {
-	t.Helper()
-	entries, err := os.ReadDir(path)
-	if err != nil {
-		text, err := os.ReadFile(path)
-		if err != nil {
-			t.Error(err)
-		}
-		return string(text)
+func TestPoisonDoesNotBlockTheSpool(t *testing.T) {
+	store := newFakeStore(t)
+	dir := t.TempDir()
+	args := []string{"--to", store.URL, "--spool", dir}
+	store.set(http.StatusServiceUnavailable)
+	post(t, records(1, 1), args...)
+	store.set(http.StatusBadRequest)
+	_, errs, err := post(t, "", args...)
+	if err == nil || !strings.Contains(errs, "was refused") || !strings.Contains(errs, "so it was told") {
+		t.Errorf("%v, said %q", err, errs)
 	}
-	var names []string
-	for _, e := range entries {
-		names = append(names, e.Name())
+	if aside := files(t, dir, spool.Refused); len(aside) != 1 || !strings.Contains(errs, aside[0]) {
+		t.Errorf("set aside %v, said %q", aside, errs)
 	}
-	return strings.Join(names, " ")
-}
-
-// A sync that fails is a line that is not kept, and said to be lost.
-func TestSyncThatFails(t *testing.T) {
-	for n := range 2 { // the file's, then the directory's
-		var out, errs bytes.Buffer
-		tool := cli.New("logpost", "", "", &errs)
-		to, err := parseURL("http://127.0.0.1:1")
-		if err != nil {
-			t.Fatal(err)
-		}
-		dir := t.TempDir()
-		d := newDeliverer(tool, &options{to: to, spool: dir, spoolMax: 1 << 20, timeout: time.Second})
-		calls := 0
-		d.spool.sync = func(*os.File) error {
-			if calls++; calls == n+1 {
-				return syscall.EIO
-			}
-			return nil
-		}
-		d.run(t.Context(), newInput(strings.NewReader(records(1, 2)), &out))
-		if tool.Done(nil) == nil || !strings.Contains(errs.String(), "2 lines were not delivered: input/output error") {
-			t.Errorf("sync %d: said %q", n, errs.String())
-		}
-		if _, err := os.Stat(filepath.Join(dir, unfinished)); err == nil {
-			t.Errorf("sync %d: leaves %s", n, unfinished)
-		}
+	// One that never was in the spool is set aside too.
+	_, errs, err = post(t, records(2, 1), args...)
+	if aside := files(t, dir, spool.Refused); err == nil || len(aside) != 2 || !strings.Contains(errs, aside[1]) {
+		t.Errorf("%v, set aside %v, said %q", err, aside, errs)
+	}
+	if aside := textOf(t, dir, spool.Refused); aside != records(1, 2) {
+		t.Errorf("set aside: %q", aside)
+	}
+	store.set(0)
+	if _, errs, err := post(t, records(3, 1), args...); err != nil || errs != "" {
+		t.Errorf("%v, said %q", err, errs)
+	}
+	if want := split(records(3, 1)); !reflect.DeepEqual(store.got(), want) {
+		t.Errorf("stored %v", store.got())
 	}
 }
 
-func TestPutKeepsWhatThereIsRoomFor(t *testing.T) {
-	line := func(n int) string { return strings.Repeat("x", n-1) + "\n" }
-	for _, test := range []struct {
-		name string
-		max  cli.Size
-		had  string
-		body string
-		want string
-	}{
-		{"all, to the byte", 100, line(40), line(30) + line(30), line(30) + line(30)},
-		{"one byte too many", 99, line(40), line(30) + line(30), line(30)},
-		{"nothing", 50, line(40), line(30) + line(30), ""},
-		{"more is there than may be", 30, line(40), line(10), ""},
-		{"in the middle a line too long", 100, "", line(30) + line(200) + line(40) + line(31) + line(30), line(30) + line(40) + line(30)},
-		{"a refused one counts", 100, line(100), line(1), ""},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			dir := t.TempDir()
-			s := newSpool(dir, test.max)
-			if test.had != "" {
-				writeFile(t, filepath.Join(dir, "1_had"+refusedExt), test.had)
-			}
-			path, kept, err := s.put(newBatch("b", test.body), waitingExt)
-			if kept != strings.Count(test.want, "\n") || errors.Is(err, errNoRoom) != (test.want != test.body) {
-				t.Errorf("kept %d, %v", kept, err)
-			}
-			if got := textOf(t, dir, waitingExt); got != test.want || (path == "") != (test.want == "") {
-				t.Errorf("%q holds %q", path, got)
+func TestSpoolIsBounded(t *testing.T) {
+	dir := t.TempDir()
+	store := newFakeStore(t)
+	const bound = 60 << 10
+	args := []string{"--to", store.URL, "--spool", dir, "--spool-max", "60kB"}
+	store.set(http.StatusServiceUnavailable)
+	in := records(1, 3000)
+	out, errs, err := post(t, in, args...)
+	kept := strings.Count(in[:bound], "\n") // as many as fit
+	for _, want := range []string{fmt.Sprintf("%d lines of this call wait in %s", kept, dir), fmt.Sprintf("%d lines were not delivered", 3000-kept), "bytes are taken: the spool is full"} {
+		if !strings.Contains(errs, want) {
+			t.Errorf("does not say %q: %q", want, errs)
+		}
+	}
+	if err == nil || out != in {
+		t.Errorf("%v, passed on %d bytes", err, len(out))
+	}
+	if size := len(textOf(t, dir, spool.Waiting)); size > bound || size < bound-100 {
+		t.Errorf("keeps %d bytes", size)
+	}
+	store.set(0)
+	post(t, "", args...)
+	if want := split(records(1, kept)); !reflect.DeepEqual(store.got(), want) {
+		t.Errorf("the store got %d lines", len(store.got()))
+	}
+}
+
+func TestFullDiskUnderTheSpool(t *testing.T) {
+	full.Needs(t, "root")
+	dir := t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=128k"); err != nil {
+		t.Skipf("mounting a small tmpfs needs root: %v", err)
+	}
+	defer syscall.Unmount(dir, syscall.MNT_DETACH)
+	below := filepath.Join(dir, "spool")
+	store := newFakeStore(t)
+	args := []string{"--to", store.URL, "--spool", below}
+	store.set(http.StatusServiceUnavailable)
+	in := records(1, 8000)
+	out, errs, err := post(t, in, args...)
+	if err == nil || !strings.Contains(errs, "no space left on device") || out != in {
+		t.Errorf("%v, said %q, passed on %d bytes", err, errs, len(out))
+	}
+	store.set(0)
+	if _, errs, err := post(t, records(8001, 1), args...); err != nil {
+		t.Errorf("%v, said %q", err, errs)
+	}
+	got := store.got()
+	kept := len(got) - 1
+	if kept < 1000 || !reflect.DeepEqual(got[:kept], split(records(1, kept))) || got[kept] != split(records(8001, 1))[0] {
+		t.Errorf("the store got %d lines, not a beginning of those spooled and the last", len(got))
+	}
+}
+
+func TestTwoAtOnceOnASpool(t *testing.T) {
+	t.Parallel()
+	store := newFakeStore(t)
+	args := []string{"--to", store.URL, "--spool", t.TempDir()}
+	store.set(http.StatusServiceUnavailable)
+	var down sync.WaitGroup
+	for i := range 4 {
+		down.Go(func() { post(t, records(i*10_000, 3000), args...) })
+	}
+	down.Wait()
+	store.set(0)
+	var up sync.WaitGroup
+	for i := range 4 {
+		up.Go(func() {
+			if _, errs, err := post(t, records(i*10_000+3000, 3000), args...); err != nil {
+				t.Errorf("%v, said %q", err, errs)
 			}
 		})
+	}
+	up.Wait()
+	post(t, "", args...)
+	next := make(map[int]int)
+	for _, line := range store.got() {
+		var n int
+		fmt.Sscanf(line, `{"n":%d`, &n)
+		if writer := n / 10_000 * 2; n%10_000 < 3000 && n%10_000 != next[writer] || n%10_000 >= 3000 && n%10_000 != next[writer+1]+3000 {
+			t.Fatalf("%d came out of order", n)
+		}
+		next[n/10_000*2+n%10_000/3000]++
+	}
+	for run := range 8 {
+		if next[run] != 3000 {
+			t.Errorf("of run %d there are %d lines", run, next[run])
+		}
 	}
 }
 
@@ -168,55 +191,11 @@ func TestOrderWithALossInBetween(t *testing.T) {
 func TestRefusedBatchForWhichThereIsNoRoom(t *testing.T) {
 	dir := t.TempDir()
 	_, errs, err := post(t, records(1, 100), "--to", answering(t, 400, `{"error":"no good"}`), "--spool", dir, "--spool-max", "1kB")
-	kept := textOf(t, dir, refusedExt)
+	kept := textOf(t, dir, spool.Refused)
 	n := strings.Count(kept, "\n")
 	if err == nil || n < 30 || kept != records(1, n) || !strings.Contains(errs, fmt.Sprintf("logpost: %d lines were not delivered: ", 100-n)) ||
 		!strings.Contains(errs, "no good; ") || !strings.Contains(errs, "the spool is full") {
 		t.Errorf("%v, said %q, kept %d", err, errs, n)
-	}
-}
-
-func TestRefusedBatchWithoutASpool(t *testing.T) {
-	_, errs, err := post(t, records(1, 1), "--to", answering(t, 400, `{"error":"no good"}`))
-	if err == nil || !strings.Contains(errs, "logpost: 1 line was not delivered: ") || !strings.Contains(errs, "no good") {
-		t.Errorf("%v, said %q", err, errs)
-	}
-}
-
-// Many put at once; together they keep to the bound, and each knows what of its
-// lines is there.
-func TestSpoolIsBoundedForAllTogether(t *testing.T) {
-	dir := t.TempDir()
-	const bound = 50_000
-	var mu sync.Mutex
-	var all sync.WaitGroup
-	total := 0
-	for w := range 16 {
-		all.Go(func() {
-			s := newSpool(dir, bound)
-			for i := range 5 {
-				_, kept, err := s.put(newBatch(fmt.Sprintf("w%d-%d", w, i), records(100+i*100, 50)), waitingExt)
-				if err != nil && !errors.Is(err, errNoRoom) {
-					t.Error(err)
-				}
-				mu.Lock()
-				total += kept
-				mu.Unlock()
-			}
-		})
-	}
-	all.Wait()
-	text := textOf(t, dir, waitingExt)
-	if len(text) > bound || len(text) < bound-100 || strings.Count(text, "\n") != total {
-		t.Errorf("holds %d bytes and %d lines; %d were said to be kept", len(text), strings.Count(text, "\n"), total)
-	}
-	numbers := make(map[string]bool)
-	for _, file := range files(t, dir, waitingExt) {
-		number, _, _ := strings.Cut(filepath.Base(file), "_")
-		if numbers[number] {
-			t.Errorf("two batches have number %s", number)
-		}
-		numbers[number] = true
 	}
 }
 
@@ -256,8 +235,8 @@ func TestSpoolFiles(t *testing.T) {
 	// What a run that was killed had begun is in nobody's way.
 	store.set(http.StatusServiceUnavailable)
 	post(t, records(6, 1), "--to", store.URL, "--spool", dir)
-	if _, err := os.Stat(filepath.Join(dir, unfinished)); err == nil {
-		t.Errorf("%s is still there", unfinished)
+	if _, err := os.Stat(filepath.Join(dir, "tmp")); err == nil {
+		t.Error("tmp is still there")
 	}
 	store.set(0)
 	if _, errs, err := post(t, records(7, 1), "--to", store.URL, "--spool", dir); err != nil || errs != "" {
@@ -265,6 +244,21 @@ func TestSpoolFiles(t *testing.T) {
 	}
 	if want := split(records(6, 2)); !reflect.DeepEqual(store.got()[5:], want) {
 		t.Errorf("stored %q", store.got())
+	}
+}
+
+// Lines of a spool are counted as logd counts them.
+func TestEditedSpoolFile(t *testing.T) {
+	store := newFakeStore(t)
+	dir := t.TempDir()
+	writeFile(t, filepath.Join(dir, "1_x.ndjson"), "{\"n\":1}\n\n \r\n{\"n\":2}\r\n{\"n\":3}")
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		store.ServeHTTP(httptest.NewRecorder(), r)
+		io.WriteString(w, `{"stored":3,"refused":[],"duplicate":false}`)
+	}))
+	defer front.Close()
+	if _, errs, err := post(t, "", "--to", front.URL, "--spool", dir); err != nil || errs != "" || store.came() != 1 {
+		t.Errorf("%v, said %q, %d posts", err, errs, store.came())
 	}
 }
 
@@ -280,9 +274,9 @@ func TestOnlyOneSendsFromTheSpool(t *testing.T) {
 	}))
 	defer front.Close()
 	dir := t.TempDir()
-	s := newSpool(dir, 1<<20)
+	s := spool.New(dir, 1<<20)
 	for i := range 5 {
-		if _, _, err := s.put(newBatch(fmt.Sprint("b", i), records(1+i, 1)), waitingExt); err != nil {
+		if _, _, err := s.Put(&spool.Batch{ID: fmt.Sprint("b", i), Body: []byte(records(1+i, 1))}, spool.Waiting); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -314,77 +308,26 @@ func TestOnlyOneSendsFromTheSpool(t *testing.T) {
 func TestWaitsForTheOtherAtItsEnd(t *testing.T) {
 	store := newFakeStore(t)
 	dir := t.TempDir()
-	s := newSpool(dir, 1<<20)
-	if _, _, err := s.put(newBatch("a", records(1, 1)), waitingExt); err != nil {
+	s := spool.New(dir, 1<<20)
+	if _, _, err := s.Put(&spool.Batch{ID: "a", Body: []byte(records(1, 1))}, spool.Waiting); err != nil {
 		t.Fatal(err)
 	}
-	unlock, err := s.lock("sending", time.Second)
-	if err != nil {
-		t.Fatal(err)
-	}
+	sending, goOn := make(chan struct{}), make(chan struct{})
+	other := errors.New("sends nothing after all")
+	go s.Send(time.Second, func(*spool.File) error {
+		close(sending)
+		<-goOn
+		return other
+	})
+	<-sending
 	c := begin(t, t.Context(), strings.NewReader(records(2, 1)), "--to", store.URL, "--spool", dir, "--timeout", "20s")
-	until(t, "it keeps its line", func() bool { return len(files(t, dir, waitingExt)) == 2 })
-	unlock()
+	until(t, "it keeps its line", func() bool { return len(files(t, dir, spool.Waiting)) == 2 })
+	close(goOn)
 	if _, errs, err := c.end(t); err != nil || errs != "logpost: 1 line kept in "+dir+": delivered\n" {
 		t.Errorf("%v, said %q", err, errs)
 	}
 	if want := split(records(1, 2)); !reflect.DeepEqual(store.got(), want) {
 		t.Errorf("stored %q", store.got())
-	}
-}
-
-func TestBackoff(t *testing.T) {
-	store := newFakeStore(t)
-	to, _ := parseURL(store.URL)
-	d := newDeliverer(nil, &options{to: to, spool: t.TempDir(), spoolMax: 1 << 20})
-	d.t = cli.New("logpost", "", "", new(bytes.Buffer))
-	for _, want := range []time.Duration{1, 2, 4, 8, 16, 30, 30} {
-		before := time.Now()
-		d.failed(errBusy)
-		after := time.Now()
-		if at := d.retryAt.Add(-want * time.Second); at.Before(before) || at.After(after) || !d.behind || d.why != errBusy {
-			t.Errorf("tries again in %v, want %v s; %+v", d.retryAt.Sub(after), want, d)
-		}
-	}
-	d.kept = 3 // which another run sent
-	d.sendSpool(glance)
-	if d.behind || d.backoff != 0 || d.kept != 0 {
-		t.Errorf("after a success: %+v", d)
-	}
-}
-
-// A store that says when to come again is asked then, within the bounds of the
-// own backoff.
-func TestRetryAfter(t *testing.T) {
-	for header, want := range map[string]time.Duration{
-		"7": 7 * time.Second, "0": minRetry, "3600": maxRetry, "18446744073709551615": maxRetry,
-		time.Now().Add(20 * time.Second).UTC().Format(http.TimeFormat): 20 * time.Second,
-		time.Now().Add(-time.Hour).UTC().Format(http.TimeFormat):       minRetry,
-		time.Now().Add(48 * time.Hour).UTC().Format(http.TimeFormat):   maxRetry,
-		"": 4 * time.Second, "soon": 4 * time.Second, "-1": 4 * time.Second, "1.5": 4 * time.Second, "99999999999999999999": 4 * time.Second,
-	} {
-		store := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			if header != "" {
-				w.Header().Set("Retry-After", header)
-			}
-			w.WriteHeader(http.StatusServiceUnavailable)
-		}))
-		to, err := parseURL(store.URL)
-		if err != nil {
-			t.Fatal(err)
-		}
-		d := newDeliverer(cli.New("logpost", "", "", new(bytes.Buffer)), &options{to: to, spool: t.TempDir(), spoolMax: 1 << 20, timeout: tooLong})
-		d.backoff = 2 * time.Second // it failed twice before
-		before := time.Now()
-		d.deliver(newBatch("", "{}"))
-		least := want
-		if want == 20*time.Second {
-			least -= 2 * time.Second // a date has whole seconds
-		}
-		if got := d.retryAt.Sub(before); got < least || got > want+5*time.Second || d.kept != 1 {
-			t.Errorf("%q: comes again in %v, want %v; kept %d", header, got, want, d.kept)
-		}
-		store.Close()
 	}
 }
 
@@ -422,40 +365,7 @@ func TestSpoolThatCannotBeSent(t *testing.T) {
 	if err == nil || !strings.Contains(errs, "sending: is a directory; 1 line of this call waits") {
 		t.Errorf("%v, said %q", err, errs)
 	}
-	if got := textOf(t, dir, waitingExt); got != records(1, 2) {
+	if got := textOf(t, dir, spool.Waiting); got != records(1, 2) {
 		t.Errorf("keeps %q", got)
-	}
-}
-
-// What is said to wait is what still does, when only some could be sent.
-func TestStoreThatGoesAgain(t *testing.T) {
-	t.Parallel()
-	store := newFakeStore(t)
-	store.set(http.StatusServiceUnavailable)
-	var away atomic.Bool
-	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if len(store.got()) > 0 {
-			store.set(http.StatusServiceUnavailable)
-			away.Store(true)
-		}
-		store.ServeHTTP(w, r)
-	}))
-	defer front.Close()
-	r, w := io.Pipe()
-	dir := t.TempDir()
-	c := begin(t, t.Context(), r, "--to", front.URL, "--spool", dir)
-	io.WriteString(w, records(1, 2500))
-	until(t, "all are kept", func() bool { return len(files(t, dir, waitingExt)) == 3 })
-	store.set(0)
-	until(t, "one is sent, and one more is not", away.Load)
-	w.Close()
-	_, errs, err := c.end(t)
-	if err != nil || !strings.Contains(errs, "so it was told; 1500 lines of this call wait in ") || strings.Contains(errs, "delivered") {
-		t.Errorf("%v, said %q", err, errs)
-	}
-	store.set(0)
-	post(t, "", "--to", store.URL, "--spool", dir)
-	if want := split(records(1, 2500)); !reflect.DeepEqual(store.got(), want) {
-		t.Errorf("stored %d lines", len(store.got()))
 	}
 }

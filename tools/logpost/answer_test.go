@@ -6,33 +6,22 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"reflect"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"unicode"
 	"unicode/utf8"
-)
 
-// answering is a store that gives the same answer to all.
-func answering(t *testing.T, status int, text string) string {
-	t.Helper()
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		io.Copy(io.Discard, r.Body)
-		w.WriteHeader(status)
-		io.WriteString(w, text)
-	}))
-	t.Cleanup(s.Close)
-	return s.URL
-}
+	"winnow/tools/logpost/spool"
+)
 
 func TestFinalAnswers(t *testing.T) {
 	for status, ext := range map[int]string{
-		400: refusedExt, 413: refusedExt, 415: refusedExt, 422: refusedExt,
+		400: spool.Refused, 413: spool.Refused, 415: spool.Refused, 422: spool.Refused,
 		// What a user, an administrator or time may mend waits.
-		201: waitingExt, 204: waitingExt, 301: waitingExt, 401: waitingExt, 403: waitingExt, 404: waitingExt, 405: waitingExt, 408: waitingExt,
-		411: waitingExt, 429: waitingExt, 500: waitingExt, 502: waitingExt, 503: waitingExt, 507: waitingExt,
+		201: spool.Waiting, 204: spool.Waiting, 301: spool.Waiting, 401: spool.Waiting, 403: spool.Waiting, 404: spool.Waiting, 405: spool.Waiting, 408: spool.Waiting,
+		411: spool.Waiting, 429: spool.Waiting, 500: spool.Waiting, 502: spool.Waiting, 503: spool.Waiting, 507: spool.Waiting,
 	} {
 		t.Run(fmt.Sprint(status), func(t *testing.T) {
 			dir := t.TempDir()
@@ -41,13 +30,13 @@ func TestFinalAnswers(t *testing.T) {
 				text = `{"stored":2}` // the store has no such answer
 			}
 			_, errs, err := post(t, records(1, 2), "--to", answering(t, status, text), "--spool", dir)
-			if (err != nil) != (ext == refusedExt) || !strings.Contains(errs, fmt.Sprintf("status %d", status)) {
+			if (err != nil) != (ext == spool.Refused) || !strings.Contains(errs, fmt.Sprintf("status %d", status)) {
 				t.Errorf("%v, said %q", err, errs)
 			}
 			if got := textOf(t, dir, ext); got != records(1, 2) {
 				t.Errorf("%s holds %q", ext, got)
 			}
-			if aside := files(t, dir, refusedExt); len(aside) > 0 && !strings.Contains(errs, aside[0]) {
+			if aside := files(t, dir, spool.Refused); len(aside) > 0 && !strings.Contains(errs, aside[0]) {
 				t.Errorf("does not name %v: %q", aside, errs)
 			}
 		})
@@ -57,19 +46,19 @@ func TestFinalAnswers(t *testing.T) {
 // What says 200 and is no log store takes nothing out of the spool.
 func TestNoLogStore(t *testing.T) {
 	for _, text := range []string{`{}`, ``, `null`, `[]`, `3`, `{"stored":null}`, `{"stored":"2"}`, `{"stored":2`, `{"Stored":}`, `hello`,
-		`{"stored":2,"x":"` + strings.Repeat("x", maxAnswer) + `"}`} {
+		`{"stored":2,"x":"` + strings.Repeat("x", 1<<20) + `"}`} {
 		dir := t.TempDir()
 		to := answering(t, 200, text)
 		for range 2 { // from stdin, then from the spool
 			_, errs, err := post(t, "", "--to", to, "--spool", dir)
-			if len(files(t, dir, waitingExt)) == 0 {
+			if len(files(t, dir, spool.Waiting)) == 0 {
 				_, errs, err = post(t, records(1, 2), "--to", to, "--spool", dir)
 			}
 			if err != nil || !strings.Contains(errs, "/logs: answers, but is no log store") {
 				t.Errorf("%.40q: %v, said %q", text, err, errs)
 			}
 		}
-		if got := textOf(t, dir, waitingExt); got != records(1, 2) {
+		if got := textOf(t, dir, spool.Waiting); got != records(1, 2) {
 			t.Errorf("%.40q: the spool holds %q", text, got)
 		}
 	}
@@ -85,16 +74,16 @@ func TestAnswerThatDoesNotAccountForAllLines(t *testing.T) {
 				t.Errorf("without a spool: %v, said %q", err, errs)
 			}
 			_, errs, err = post(t, records(1, 3), "--to", to, "--spool", dir)
-			if got := textOf(t, dir, waitingExt); err != nil || got != records(1, 3) || !strings.Contains(errs, "of 3 lines it stored") {
+			if got := textOf(t, dir, spool.Waiting); err != nil || got != records(1, 3) || !strings.Contains(errs, "of 3 lines it stored") {
 				t.Errorf("%v, said %q, kept %q", err, errs, got)
 			}
 			// It does not hold up the spool.
 			_, errs, err = post(t, "", "--to", to, "--spool", dir)
-			aside := files(t, dir, refusedExt)
-			if err == nil || len(aside) != 1 || textOf(t, dir, refusedExt) != records(1, 3) || !strings.Contains(errs, aside[0]) {
+			aside := files(t, dir, spool.Refused)
+			if err == nil || len(aside) != 1 || textOf(t, dir, spool.Refused) != records(1, 3) || !strings.Contains(errs, aside[0]) {
 				t.Errorf("%v, said %q, set aside %v", err, errs, aside)
 			}
-			if waits := files(t, dir, waitingExt); len(waits) > 0 {
+			if waits := files(t, dir, spool.Waiting); len(waits) > 0 {
 				t.Errorf("%v still wait", waits)
 			}
 		})
@@ -144,87 +133,6 @@ func TestMiscountedOnce(t *testing.T) {
 	}
 }
 
-// Lines of a spool are counted as logd counts them.
-func TestEditedSpoolFile(t *testing.T) {
-	store := newFakeStore(t)
-	dir := t.TempDir()
-	writeFile(t, filepath.Join(dir, "1_x.ndjson"), "{\"n\":1}\n\n \r\n{\"n\":2}\r\n{\"n\":3}")
-	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		store.ServeHTTP(httptest.NewRecorder(), r)
-		io.WriteString(w, `{"stored":3,"refused":[],"duplicate":false}`)
-	}))
-	defer front.Close()
-	if _, errs, err := post(t, "", "--to", front.URL, "--spool", dir); err != nil || errs != "" || store.came() != 1 {
-		t.Errorf("%v, said %q, %d posts", err, errs, store.came())
-	}
-}
-
-func writeFile(t *testing.T, path, text string) {
-	t.Helper()
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func TestBatchesAreBounded(t *testing.T) {
-	store := newFakeStore(t)
-	var in strings.Builder
-	for n := range 20 {
-		fmt.Fprintf(&in, `{"n":%d,"x":"%s"}`+"\n", n, strings.Repeat("x", 1000+(n*7919)%5*100_000))
-	}
-	fmt.Fprintf(&in, `{"x":"%s"}`+"\n%s", strings.Repeat("x", 2<<20), records(1, 2500))
-	if _, errs, err := post(t, in.String(), "--to", store.URL); err != nil {
-		t.Fatalf("%v, said %.200q", err, errs)
-	}
-	if strings.Join(store.bodies, "") != in.String() {
-		t.Error("the bodies are not what came in")
-	}
-	for _, body := range store.bodies {
-		if lines := strings.Count(body, "\n"); lines > maxLines || len(body) > maxBytes && lines > 1 {
-			t.Errorf("a batch has %d lines and %d bytes", lines, len(body))
-		}
-	}
-}
-
-func TestBatchHolds(t *testing.T) {
-	of := func(lines, bytes int) *batch { return &batch{body: make([]byte, bytes), numbers: make([]int, lines)} }
-	text := func(n int) line { return line{text: strings.Repeat("x", n)} }
-	for _, test := range []struct {
-		b    *batch
-		l    line
-		want bool
-	}{
-		{of(0, 0), text(2 * maxBytes), true}, // else it would never go
-		{of(1, maxBytes-11), text(10), true}, // with its newline it just fits
-		{of(1, maxBytes-10), text(10), false},
-		{of(maxLines-1, 5000), text(10), true},
-		{of(maxLines, 5000), text(10), false},
-	} {
-		if got := test.b.holds(test.l); got != test.want {
-			t.Errorf("%d lines, %d bytes, and one of %d: %v", len(test.b.numbers), len(test.b.body), len(test.l.text), got)
-		}
-	}
-}
-
-func TestIDs(t *testing.T) {
-	seen := make(map[string]bool)
-	for range 20 {
-		run := newIDs()
-		for range 3 {
-			id := run.new()
-			if seen[id] || len(id) > 128 || strings.ContainsFunc(id, func(r rune) bool {
-				return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-", r)
-			}) {
-				t.Errorf("%q", id)
-			}
-			if !run.own(id) || newIDs().own(id) {
-				t.Errorf("%q is not known by its run, or by another", id)
-			}
-			seen[id] = true
-		}
-	}
-}
-
 // An answer takes no longer than --timeout, whichever part of it is missing.
 func TestAnswerThatStops(t *testing.T) {
 	t.Parallel()
@@ -239,35 +147,6 @@ func TestAnswerThatStops(t *testing.T) {
 			}
 		})
 	}
-}
-
-// raw is a store that says what it likes once a request came, and then reads
-// on. gone gets a value for each connection that the other end closed.
-func raw(t *testing.T, say func(net.Conn)) (to string, gone <-chan struct{}) {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	ends := make(chan struct{}, 100)
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer c.Close()
-				if _, err := c.Read(make([]byte, 64<<10)); err == nil {
-					say(c)
-				}
-				io.Copy(io.Discard, c)
-				ends <- struct{}{}
-			}()
-		}
-	}()
-	return "http://" + l.Addr().String(), ends
 }
 
 // No answer reaches a terminal as it is, fills it, or looks like a message of
@@ -315,37 +194,53 @@ func TestHostileAnswers(t *testing.T) {
 	}
 }
 
-func TestShown(t *testing.T) {
-	full := strings.Repeat("é", maxShown)
-	for text, want := range map[string]string{"": "", "short": "short", full: full, full + "x": full + "…"} {
-		if got := shown(text); got != want {
-			t.Errorf("%q: %q", text, got)
-		}
-	}
-}
-
-func TestTokenThatNoRequestCanCarry(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "token")
-	for _, text := range []string{"", "\n", "two words", "two\nlines", "t\x00ken", "tök", "too-short"} {
-		writeFile(t, file, text)
-		out, _, err := post(t, records(1, 1), "--to", "http://127.0.0.1:1", "--token-file", file, "--spool", t.TempDir())
-		if err == nil || !strings.Contains(err.Error(), file+": not a token") || out != "" {
-			t.Errorf("%q: %v", text, err)
-		}
-	}
-	os.Remove(file)
-	if _, _, err := post(t, records(1, 1), "--to", "http://127.0.0.1:1", "--token-file", file); err == nil || !strings.Contains(err.Error(), file) {
-		t.Errorf("none: %v", err)
-	}
-}
-
-func TestNoTokenIsNoHeader(t *testing.T) {
+func TestRefusedLinesAreNamedByTheirNumberInTheInput(t *testing.T) {
 	store := newFakeStore(t)
-	post(t, records(1, 1), "--to", store.URL)
-	if got, there := store.headers["Authorization"]; there {
-		t.Errorf("sent %q", got)
+	store.refuse = `"n":3`
+	_, errs, err := post(t, "bad\n"+records(1, 4), "--to", store.URL)
+	if err == nil || !strings.Contains(errs, "line 4 was refused: no good") {
+		t.Errorf("%v, said %q", err, errs)
 	}
-	if got := store.headers.Get("Content-Type"); got != "application/x-ndjson" {
-		t.Errorf("sent as %q", got)
+	if len(store.got()) != 3 {
+		t.Errorf("stored %d", len(store.got()))
+	}
+}
+
+func TestAnotherServerIsNoStore(t *testing.T) {
+	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "hello") }))
+	defer other.Close()
+	_, errs, err := post(t, records(1, 1), "--to", other.URL)
+	if err == nil || !strings.Contains(errs, "no log store") {
+		t.Errorf("%v, said %q", err, errs)
+	}
+}
+
+func TestLostAnswerIsStoredOnce(t *testing.T) {
+	store := newFakeStore(t)
+	store.lose = 2
+	args := []string{"--to", store.URL, "--spool", t.TempDir()}
+	for i := range 4 {
+		if _, _, err := post(t, records(1+i, 1), args...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want := split(records(1, 4)); !reflect.DeepEqual(store.got(), want) {
+		t.Errorf("stored %v", store.got())
+	}
+}
+
+func TestSilentStoreIsNotWaitedForTwice(t *testing.T) {
+	stop := make(chan struct{})
+	var posts atomic.Int32
+	silent := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { posts.Add(1); <-stop }))
+	defer silent.Close()
+	defer close(stop)
+	dir := t.TempDir()
+	_, errs, err := post(t, records(1, 5000), "--to", silent.URL, "--spool", dir, "--timeout", "100ms")
+	if err != nil || !strings.Contains(errs, "gave no answer for 100ms; 5000 lines of this call wait") {
+		t.Errorf("%v, said %q", err, errs)
+	}
+	if posts.Load() != 1 {
+		t.Errorf("tried %d times", posts.Load())
 	}
 }

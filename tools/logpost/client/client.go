@@ -1,0 +1,149 @@
+// Package client posts batches of lines to a log store, and says of the answer
+// whether the store has them, will never have them, or is to be asked again.
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/tidwall/gjson"
+
+	"winnow/tools/internal/record"
+)
+
+// RefusedError is a batch that the store will never take.
+type RefusedError struct{ cause error }
+
+func (e *RefusedError) Error() string { return e.cause.Error() }
+
+// ErrMiscounted is an answer that does not account for every line.
+var ErrMiscounted = errors.New("did not tell what became of each line")
+
+// LaterError is an answer that says when to come again.
+type LaterError struct {
+	error
+	After time.Duration
+}
+
+// Unwrap is what else is wrong.
+func (e *LaterError) Unwrap() error { return e.error }
+
+// later adds to err, of an answer, when its Retry-After wants us to come again,
+// in seconds or as a date.
+func later(err error, header http.Header, now time.Time) error {
+	if err == nil {
+		return nil
+	}
+	text := header.Get("Retry-After")
+	if seconds, wrong := strconv.ParseUint(text, 10, 64); wrong == nil {
+		return &LaterError{err, time.Duration(min(seconds, 3600)) * time.Second}
+	}
+	if at, wrong := http.ParseTime(text); wrong == nil {
+		return &LaterError{err, at.Sub(now)}
+	}
+	return err
+}
+
+const (
+	maxAnswer = 1 << 20 // bytes that are read of an answer
+	maxShown  = 200     // characters of it in a message
+)
+
+// Client posts to one store.
+type Client struct {
+	URL     *url.URL
+	Token   string // "" for none
+	Timeout time.Duration
+	http    http.Transport
+}
+
+// Post delivers a batch of so many lines. A *RefusedError is final; after any
+// other error the batch may or may not be stored, and is to be sent again.
+func (c *Client) Post(id string, body []byte, lines int) (*record.Delivery, error) {
+	ctx, cancel := context.WithTimeoutCause(context.Background(), c.Timeout,
+		fmt.Errorf("%s gave no answer for %v", c.URL, c.Timeout))
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.URL.String(), bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	request.Header.Set("Content-Type", "application/x-ndjson")
+	request.Header.Set(record.BatchHeader, id)
+	if c.Token != "" {
+		request.Header.Set("Authorization", "Bearer "+c.Token)
+	}
+	response, err := c.http.RoundTrip(request)
+	if err != nil {
+		return nil, c.named(ctx, err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
+	if err != nil {
+		return nil, c.named(ctx, err)
+	}
+	ack, err := c.read(response.StatusCode, text, lines)
+	return ack, later(err, response.Header, time.Now())
+}
+
+func (c *Client) named(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	return fmt.Errorf("%s: %s", c.URL, Shown(err.Error())) // it may quote the store
+}
+
+// read takes the answer for a batch of that many lines.
+func (c *Client) read(status int, text []byte, lines int) (*record.Delivery, error) {
+	if status != http.StatusOK {
+		err := fmt.Errorf("%s: status %d: %s", c.URL, status, reason(text))
+		if final(status) {
+			return nil, &RefusedError{err}
+		}
+		return nil, err
+	}
+	var a record.Delivery
+	if err := json.Unmarshal(text, &a); err != nil || gjson.GetBytes(text, "stored").Type != gjson.Number {
+		return nil, fmt.Errorf("%s: answers, but is no log store", c.URL)
+	}
+	if !a.AccountsFor(lines) { // one that has lost some answers 200 all the same
+		of := "lines"
+		if lines == 1 {
+			of = "line"
+		}
+		return nil, fmt.Errorf("%s %w: of %d %s it stored %d and refused %d", c.URL, ErrMiscounted,
+			lines, of, a.Stored, len(a.Refused)+a.RefusedMore)
+	}
+	return &a, nil
+}
+
+// final tells whether the same batch will be refused whenever it is sent. A
+// wrong token or a wrong address is mended by its user, so it is not.
+func final(status int) bool {
+	return slices.Contains([]int{http.StatusBadRequest, http.StatusRequestEntityTooLarge,
+		http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity}, status)
+}
+
+func reason(text []byte) string {
+	var answer struct{ Error string }
+	if json.Unmarshal(text, &answer) == nil && answer.Error != "" {
+		return Shown(answer.Error)
+	}
+	return Shown(string(text))
+}
+
+// Shown is foreign text as long as a message bears it.
+func Shown(text string) string {
+	if characters := []rune(text); len(characters) > maxShown {
+		return string(characters[:maxShown]) + "…"
+	}
+	return text
+}
