@@ -75,7 +75,9 @@ func (k *killer) tooLate(sampled time.Time) outcome {
 	if err := k.while.Check(); err != nil {
 		return outcome{result: record.ResultFailed, why: err.Error()}
 	}
-	now := time.Now() // and no ages are compared: a Duration holds 292 years at most
+	// Times are compared here, not ages: the age of a sample without a time is
+	// more than the 292 years that a Duration holds.
+	now := time.Now()
 	if sampled.Before(now.Add(-k.maxAge)) || sampled.After(now.Add(maxAhead)) {
 		return outcome{result: record.ResultStale, why: staleness(sampled, now, k.maxAge)}
 	}

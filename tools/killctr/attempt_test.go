@@ -3,20 +3,13 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"math"
 	"net/http"
-	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
-	"unicode"
 
-	"winnow/tools/internal/cli"
 	"winnow/tools/internal/filtertest"
 	"winnow/tools/internal/record"
 )
@@ -461,97 +454,6 @@ func TestStopSignal(t *testing.T) {
 	}
 }
 
-// governing makes a file and the flag --while that names it.
-func governing(t *testing.T) (path string, while *cli.While) {
-	t.Helper()
-	path = filepath.Join(t.TempDir(), "governing")
-	if err := os.WriteFile(path, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	tool := cli.New("test", "", "", io.Discard)
-	while = tool.WhileFlag()
-	if err := tool.Parse([]string{"--while", path}, io.Discard, 0); err != nil {
-		t.Fatal(err)
-	}
-	return path, while
-}
-
-// What takes the leave to kill away while a kill is being prepared keeps it from
-// beginning; what takes it away when the stop has begun does not end it.
-func TestLeaveTaken(t *testing.T) {
-	tests := []struct {
-		name         string
-		hook         func(e *engine, take func())
-		dial         func(take func()) func(*http.Request) error
-		result       string
-		stops        int
-		notAgainSaid bool
-	}{
-		{name: "in the inspection", hook: func(e *engine, take func()) {
-			e.onInspect = func(*box, *http.Request) *answer { take(); return nil }
-		}, result: "failed"},
-		{name: "when Docker is not reached", dial: func(take func()) func(*http.Request) error {
-			refuse := unreachable("stop", 2*time.Second)
-			return func(r *http.Request) error {
-				err := refuse(r)
-				if err != nil {
-					take()
-				}
-				return err
-			}
-		}, result: "failed"},
-		{name: "when the stop has begun", hook: func(e *engine, take func()) {
-			e.onStop = func(*box, *http.Request) *answer { take(); return nil }
-		}, result: "killed", stops: 1},
-		{name: "when the stop has begun, and breaks", hook: func(e *engine, take func()) {
-			e.onStop = nth(1, func(*box, *http.Request) *answer { take(); return &answer{} })
-		}, result: "killed", stops: 2},
-		{name: "when the stop has begun, and fails", hook: func(e *engine, take func()) {
-			e.onStop = nth(1, func(*box, *http.Request) *answer { take(); return &answer{500, "no"} })
-		}, result: "killed", stops: 2},
-		{name: "after the stop", hook: func(e *engine, take func()) {
-			e.onInspect = nth(2, func(*box, *http.Request) *answer { take(); return &answer{500, "no"} })
-		}, result: "killed", stops: 2},
-	}
-	for _, test := range tests {
-		for _, by := range []string{"--while", "a signal", "nothing"} {
-			t.Run(test.name+", by "+by, func(t *testing.T) {
-				path, while := governing(t)
-				synctest.Test(t, func(t *testing.T) {
-					e, s := makeEngine(t, 1), usual()
-					s.while = while
-					r := newTrial(t, e, s)
-					want, says, stops := test.result, "", test.stops
-					take := func() {}
-					switch by {
-					case "--while":
-						says = "told to stop by --while: lstat " + path + ": no such file or directory"
-						take = func() { os.Remove(path) }
-					case "a signal":
-						says = "interrupted before it began"
-						take = func() { r.interrupt(errInterrupted) }
-					default:
-						want, stops = "killed", max(stops, 1)
-					}
-					if want == "killed" {
-						says = ""
-					}
-					if test.hook != nil {
-						test.hook(e, take)
-					}
-					if test.dial != nil {
-						r.connect = e.client(test.dial(take))
-					}
-					got := r.one(t, 1, 0)
-					if got.Result != want || got.Error != says || len(e.heard("stop")) != stops {
-						t.Errorf("got %+v; asked %q", got, e.heard(""))
-					}
-				})
-			})
-		}
-	}
-}
-
 // A second signal leaves what is under way, and says for each that its end was
 // not seen.
 func TestAbandoned(t *testing.T) {
@@ -578,119 +480,6 @@ func TestAbandoned(t *testing.T) {
 					t.Errorf("asked %q", e.heard(""))
 				}
 			})
-		})
-	}
-}
-
-// Names and Docker's words reach the log as they are, and a terminal without
-// what acts on it.
-func TestHostileText(t *testing.T) {
-	for name, text := range map[string]string{
-		"escape codes":     "a\x1b[2J\x1b]0;pwned\x07b",
-		"8-bit codes":      "a\u009b31mb",
-		"RTL override":     "a\u202egnp.exe",
-		"isolates":         "a\u2066b\u2069",
-		"newline":          "a\nkillctr: all is well",
-		"carriage return":  "a\rb",
-		"tab and NUL":      "a\tb\x00c",
-		"separators":       "a\u2028b\u2029c",
-		"quotes and slash": `a"b\c</script>`,
-	} {
-		t.Run(name, func(t *testing.T) {
-			e := newEngine(t, 1)
-			e.onInspect = saying(500, text)
-			line, err := record.Marshal(map[string]string{"type": "container", "time": time.Now().UTC().Format(time.RFC3339), "id": filtertest.ID(1),
-				"verdict": "kill", "name": text, "image": text, "reason": text, "class": text, "host": text, "snapshot": text})
-			if err != nil {
-				t.Fatal(err)
-			}
-			var stdout, stderr lockedBuffer
-			within(t, func() { err = run(t.Context(), nil, strings.NewReader(string(line)), &stdout, &stderr) })
-			kills := killLines(t, stdout.String())
-			if err == nil || len(kills) != 1 || strings.Count(stdout.String(), "\n") != 2 {
-				t.Fatalf("got %q, %v", stdout.String(), err)
-			}
-			got := kills[0]
-			if got.Error != "Error response from daemon: "+text {
-				t.Errorf("got %q", got.Error)
-			}
-			for _, field := range []string{got.Name, got.Image, got.Reason, got.Class, got.Host, got.Snapshot} {
-				if field != text {
-					t.Errorf("got %q", field)
-				}
-			}
-			said := stderr.String()
-			unsafe := func(r rune) bool { return !unicode.IsPrint(r) || unicode.Is(unicode.Cf, r) }
-			if i := strings.IndexFunc(strings.TrimSuffix(said, "\n"), unsafe); i >= 0 || !strings.HasPrefix(said, "killctr: container 000000000000 a") {
-				t.Errorf("said %q", said)
-			}
-		})
-	}
-}
-
-// Whatever is said to it, the kill line is one that the next tool takes.
-func TestLongText(t *testing.T) {
-	e := newEngine(t, 1)
-	e.onInspect = saying(500, strings.Repeat("\x00é", 100_000))
-	// Each of these is three bytes here, and six in the kill line.
-	in := strings.Replace(condemned(filtertest.ID(1), 0), `"web"`, `"`+strings.Repeat("\u2028", 1_000_000)+`"`, 1)
-	var stdout, stderr lockedBuffer
-	var err error
-	within(t, func() { err = run(t.Context(), nil, strings.NewReader(in), &stdout, &stderr) })
-	if err == nil {
-		t.Error("did not fail")
-	}
-	var last *record.Kill
-	for line, err := range record.Records(strings.NewReader(stdout.String())) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		if line.Type() == record.TypeKill {
-			last = &killLines(t, line.Text()+"\n")[0]
-		}
-	}
-	if last == nil || !strings.HasPrefix(last.Name, "\u2028\u2028") || !strings.HasPrefix(last.Error, "Error response from daemon: \x00é") ||
-		!strings.HasSuffix(last.Error, "…") || strings.ContainsRune(last.Error, unicode.ReplacementChar) {
-		t.Errorf("got %.200q", fmt.Sprint(last))
-	}
-}
-
-// What the flags say reaches Docker.
-func TestFlags(t *testing.T) {
-	for _, test := range []struct {
-		args   string
-		engine func(*engine)
-		result string
-		asked  []string
-	}{
-		{"", nil, "killed", []string{"inspect 1", "stop 1 t=10", "inspect 1"}},
-		{"--grace 1500ms", nil, "killed", []string{"inspect 1", "stop 1 t=2", "inspect 1"}},
-		{"--rm", nil, "killed", []string{"inspect 1", "stop 1 t=10", "inspect 1", "remove 1"}},
-		{"--dry-run --rm", nil, "dry_run", []string{"inspect 1"}},
-		{"--max-age 1h", nil, "killed", []string{"inspect 1", "stop 1 t=10", "inspect 1"}},
-		{"--max-age 1ms", nil, "stale", nil},
-		{"--timeout 10ms", func(e *engine) { e.onInspect = hang }, "failed", []string{"inspect 1"}},
-		{"--all", func(e *engine) { e.box(1).labels = nil }, "killed", []string{"inspect 1", "stop 1 t=10", "inspect 1"}},
-		{"--only winnow.managed", nil, "killed", []string{"inspect 1", "stop 1 t=10", "inspect 1"}},
-		{"--only winnow.managed=true", nil, "killed", []string{"inspect 1", "stop 1 t=10", "inspect 1"}},
-		{"--only winnow.managed=tru", nil, "dry_run", []string{"inspect 1"}},
-		{"--only winnow.test", nil, "dry_run", []string{"inspect 1"}},
-		{"--only winnow.managed --dry-run", nil, "dry_run", []string{"inspect 1"}},
-		{"--only winnow.test --all", nil, "dry_run", []string{"inspect 1"}},
-		{"--while /", nil, "killed", []string{"inspect 1", "stop 1 t=10", "inspect 1"}},
-	} {
-		t.Run(test.args, func(t *testing.T) {
-			e := newEngine(t, 1)
-			if test.engine != nil {
-				test.engine(e)
-			}
-			kills, err := kill(t, condemned(filtertest.ID(1), time.Second), strings.Fields(test.args)...)
-			if len(kills) != 1 || kills[0].Result != test.result || (err != nil) != (test.result == "failed") {
-				t.Errorf("got %+v, %v", kills, err)
-			}
-			if asked := e.heard(""); !slices.Equal(asked, test.asked) {
-				t.Errorf("asked %q, want %q", asked, test.asked)
-			}
 		})
 	}
 }

@@ -3,10 +3,7 @@ package main
 import (
 	"errors"
 	"io"
-	"net/http"
-	"os"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,7 +12,8 @@ import (
 	"winnow/tools/internal/record"
 )
 
-func TestBadLines(t *testing.T)  { filtertest.BadLines(t, run) }
+func TestBadLines(t *testing.T) { filtertest.BadLines(t, run) }
+
 func TestGoodLines(t *testing.T) { filtertest.GoodLines(t, run) }
 
 const hostLine = `{"type":"host","host":"h","snapshot":"s"}` + "\n"
@@ -195,168 +193,6 @@ func TestAbandonedWithManyQueued(t *testing.T) {
 	})
 }
 
-// --while keeps the queued ones back as well, each looks right before its stop.
-func TestWhileWithManyQueued(t *testing.T) {
-	path, while := governing(t)
-	synctest.Test(t, func(t *testing.T) {
-		e, lines := crowd(t, 328)
-		s := usual()
-		s.while = while
-		r := newTrial(t, e, s)
-		ended := r.governed(strings.NewReader(lines))
-		synctest.Wait()
-		os.Remove(path)
-		if err := <-ended; err != nil {
-			t.Errorf("ended with %v", err)
-		}
-		if got := results(t, r.stdout.String()); got["killed"] != 128 || got["told to stop by --while: lstat "+path+": no such file or directory"] != 200 {
-			t.Errorf("got %v", got)
-		}
-		if got := len(e.heard("stop")); got != 128 {
-			t.Errorf("%d stops", got)
-		}
-	})
-}
-
-// A stdin that never ends does not hold it when the file is gone; nothing is
-// read from then on.
-func TestWhileEndsTheStream(t *testing.T) {
-	path, _ := governing(t)
-	e := newEngine(t, 3)
-	begun, held := make(chan struct{}), make(chan struct{})
-	release := sync.OnceFunc(func() { close(held) })
-	t.Cleanup(release)
-	e.onStop = func(*box, *http.Request) *answer { close(begun); <-held; return nil }
-	e.onInspect = func(b *box, r *http.Request) *answer {
-		if b == e.box(2) {
-			return hang(b, r)
-		}
-		return nil
-	}
-	stdin, feed := io.Pipe()
-	defer feed.Close()
-	var stdout, stderr lockedBuffer
-	ended := make(chan error, 1)
-	go func() {
-		ended <- run(t.Context(), []string{"--while", path, "--timeout", "1h"}, stdin, &stdout, &stderr)
-	}()
-	io.WriteString(feed, condemned(filtertest.ID(1), 0)+condemned(filtertest.ID(2), 0))
-	within(t, func() { <-begun })
-	eventually(t, "the second is asked about", func() bool { return len(e.heard("inspect 2")) == 1 })
-	os.Remove(path)
-	gone := "told to stop by --while: lstat " + path + ": no such file or directory"
-	eventually(t, "the second is given up", func() bool { return results(t, stdout.String())[gone] == 1 })
-	go io.WriteString(feed, condemned(filtertest.ID(3), 0))
-	release()
-	var err error
-	within(t, func() { err = <-ended })
-	if err == nil || err.Error() != gone {
-		t.Errorf("ended with %v", err)
-	}
-	if got := results(t, stdout.String()); len(got) != 2 || got["killed"] != 1 || strings.Contains(stdout.String(), filtertest.ID(3)) {
-		t.Errorf("got %s", stdout.String())
-	}
-}
-
-// Where the file is gone from the start, nothing is done.
-func TestWhileGoneAtOnce(t *testing.T) {
-	e := newEngine(t, 1)
-	path := t.TempDir() + "/never"
-	var err error
-	var stdout, stderr lockedBuffer
-	within(t, func() {
-		err = run(t.Context(), []string{"--while", path}, unending(t, condemned(filtertest.ID(1), 0)), &stdout, &stderr)
-	})
-	if err == nil || !strings.Contains(err.Error(), path) || len(e.heard("")) != 0 {
-		t.Errorf("ended with %v; asked %q", err, e.heard(""))
-	}
-}
-
-// writer calls f for each line.
-type writer func(string) (int, error)
-
-func (w writer) Write(p []byte) (int, error) { return w(string(p)) }
-
-// A reader that is stuck holds up no kill whose line was passed on, not those
-// that were queued either. A second signal does not wait for it.
-func TestStdoutStuck(t *testing.T) {
-	e, lines := crowd(t, 200)
-	passed, stuck := make(chan struct{}), make(chan struct{})
-	defer close(stuck)
-	e.onStop = func(b *box, _ *http.Request) *answer { <-passed; e.exited(b, 143); return nil }
-	r := newTrial(t, e, usual())
-	count := 0
-	r.out.w = writer(func(text string) (int, error) {
-		if count++; count == 200 {
-			close(passed)
-		}
-		if strings.Contains(text, `"type":"kill"`) {
-			<-stuck
-		}
-		return len(text), nil
-	})
-	ended := r.governed(strings.NewReader(lines))
-	eventually(t, "all are stopped", func() bool { return e.running() == 0 })
-	r.interrupt(errInterrupted)
-	select {
-	case err := <-ended:
-		t.Errorf("ended with %v, its lines not written", err)
-	default:
-	}
-	r.abandon(errAbandoned)
-	var err error
-	within(t, func() { err = <-ended })
-	if err == nil || err.Error() != "interrupted\nnobody reads stdout: lines are lost" {
-		t.Errorf("ended with %v", err)
-	}
-}
-
-// When stdout is gone, what has begun comes to its end and stderr tells of it;
-// no other kill begins, since nobody would hear of it.
-func TestStdoutGone(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		e, lines := crowd(t, 200)
-		e.box(7).stubborn = false // its line is the first to fail
-		r := newTrial(t, e, usual())
-		broken := errors.New("broken pipe")
-		r.out.w = writer(func(text string) (int, error) {
-			if strings.Contains(text, `"type":"kill"`) {
-				return 0, broken
-			}
-			return len(text), nil
-		})
-		e.onStop = func(b *box, _ *http.Request) *answer {
-			if b == e.box(7) {
-				time.Sleep(time.Second) // when all have their turn
-			}
-			return nil
-		}
-		err := r.govern(unending(t, lines))
-		if err == nil || err.Error() != "writing: broken pipe" {
-			t.Errorf("ended with %v", err)
-		}
-		stopped := 200 - e.running()
-		said := r.stderr.String()
-		if killed := strings.Count(said, "killed: its line was lost\n"); len(e.heard("stop")) != stopped || stopped < 128 || stopped > 129 ||
-			killed != stopped || strings.Count(said, "not killed: writing: broken pipe\n") != 200-stopped {
-			t.Errorf("stopped %d of %d; said %.500s", stopped, len(e.heard("stop")), said)
-		}
-	})
-}
-
-// A line that cannot be passed on is not acted on.
-func TestStdoutGoneAtOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		e := makeEngine(t, 1)
-		r := newTrial(t, e, usual())
-		r.out.w = writer(func(string) (int, error) { return 0, io.ErrClosedPipe })
-		err := r.govern(unending(t, condemned(filtertest.ID(1), 0)))
-		if err == nil || err.Error() != "writing: "+io.ErrClosedPipe.Error() || len(e.heard("")) != 0 {
-			t.Errorf("ended with %v; asked %q", err, e.heard(""))
-		}
-	})
-}
-
 // Its input's own error is told, and what was read before it is done.
 func TestInputFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -369,26 +205,4 @@ func TestInputFails(t *testing.T) {
 			t.Errorf("ended with %v: %s", err, r.stdout.String())
 		}
 	})
-}
-
-func TestLabelFlag(t *testing.T) {
-	for _, text := range []string{"", "=", "=x", "a=", "a b", " a", "a\n", "a\t=b", "\x1b[1m", "a\u202e"} {
-		var l label
-		if err := l.Set(text); err == nil || l != (label{}) {
-			t.Errorf("%q: got %+v, %v", text, l, err)
-		}
-	}
-	for text, want := range map[string]label{"a": {"a", ""}, "a=b": {"a", "b"}, "a=b=c": {"a", "b=c"}, "a=my name": {"a", "my name"}} {
-		var l label
-		if err := l.Set(text); err != nil || l != want || l.String() != text {
-			t.Errorf("%q: got %+v, %v", text, l, err)
-		}
-	}
-}
-
-// The next tool takes every kill line, with each byte of its texts escaped.
-func TestKillLineIsBounded(t *testing.T) {
-	if 7*6*longestText > record.MaxLine {
-		t.Errorf("a kill line can be longer than %d bytes", record.MaxLine)
-	}
 }

@@ -5,14 +5,10 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 	"time"
-	"unicode"
 
 	"winnow/tools/internal/cli"
 	"winnow/tools/internal/record"
@@ -128,34 +124,6 @@ func after(ctx context.Context, d time.Duration) <-chan struct{} {
 	return over
 }
 
-// heedSignals heeds those that reach the process, until it is restored. SIGHUP
-// stays ignored where it is, as under nohup.
-func heedSignals(interrupt, abandon context.CancelCauseFunc) (restore func()) {
-	signals := make(chan os.Signal, 8)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT)
-	if !signal.Ignored(syscall.SIGHUP) {
-		signal.Notify(signals, syscall.SIGHUP)
-	}
-	go heed(signals, interrupt, abandon)
-	return func() {
-		signal.Stop(signals)
-		close(signals)
-	}
-}
-
-// heed interrupts at the first signal and abandons at a second one. A SIGHUP is
-// never that: a terminal that closes sends several, and nobody is in a hurry.
-func heed(signals <-chan os.Signal, interrupt, abandon context.CancelCauseFunc) {
-	interrupted := false
-	for s := range signals {
-		interrupt(errInterrupted)
-		if interrupted && s != syscall.SIGHUP {
-			abandon(errAbandoned)
-		}
-		interrupted = true
-	}
-}
-
 // readAll passes the lines on and begins the kills among them.
 func (k *killer) readAll(stdin io.Reader) error {
 	for line, err := range record.Records(stdin) {
@@ -173,37 +141,7 @@ func (k *killer) readAll(stdin io.Reader) error {
 		if err := k.out.line(line.Text()); err != nil {
 			return err
 		}
-		k.take(line)
+		k.begin(line)
 	}
-	return nil
-}
-
-// label is the flag --only.
-type label struct{ key, value string }
-
-// on tells whether it is among labels. Where none was named, it is on all.
-func (l *label) on(labels map[string]string) bool {
-	value, there := labels[l.key]
-	return l.key == "" || there && (l.value == "" || value == l.value)
-}
-
-func (l *label) String() string {
-	if l.value == "" {
-		return l.key
-	}
-	return l.key + "=" + l.value
-}
-
-// Type is the flag's placeholder in --help.
-func (l *label) Type() string { return "LABEL[=VALUE]" }
-
-// Set takes no empty value: that is a variable that was not set.
-func (l *label) Set(text string) error {
-	key, value, valued := strings.Cut(text, "=")
-	odd := func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }
-	if key == "" || valued && value == "" || strings.ContainsFunc(key, odd) {
-		return fmt.Errorf("not a label such as winnow.test or winnow.test=NAME: %q", text)
-	}
-	l.key, l.value = key, value
 	return nil
 }
