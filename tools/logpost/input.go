@@ -92,7 +92,7 @@ const (
 func (i *input) next(ctx context.Context, until time.Time) (line, found) {
 	select {
 	case l, ok := <-i.queue:
-		return i.taken(l, ok)
+		return i.received(l, ok)
 	default:
 	}
 	var over <-chan time.Time
@@ -101,7 +101,7 @@ func (i *input) next(ctx context.Context, until time.Time) (line, found) {
 	}
 	select {
 	case l, ok := <-i.queue:
-		return i.taken(l, ok)
+		return i.received(l, ok)
 	case <-over:
 		return line{}, nothing
 	case <-ctx.Done():
@@ -116,7 +116,7 @@ func (i *input) rest() (line, found) {
 		done := i.in.stop()
 		select {
 		case l, ok := <-i.queue:
-			return i.taken(l, ok)
+			return i.received(l, ok)
 		default:
 		}
 		if done {
@@ -129,7 +129,7 @@ func (i *input) rest() (line, found) {
 	}
 }
 
-func (i *input) taken(l line, ok bool) (line, found) {
+func (i *input) received(l line, ok bool) (line, found) {
 	i.room.Release(int64(len(l.text)))
 	i.last = max(i.last, l.number)
 	if !ok {

@@ -57,7 +57,7 @@ func show(in io.Reader, out *bufio.Writer, s screen, room int) error {
 			continue
 		}
 		if err == nil {
-			err = c.take(line)
+			err = c.add(line)
 		}
 		if err != nil {
 			return errors.Join(err, c.end())

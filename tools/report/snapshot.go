@@ -63,9 +63,9 @@ func (c *collector) end() error {
 	return c.show(shown)
 }
 
-// take adds a line. One that fails Check is passed over, but for a host line:
+// add adds a line. One that fails Check is passed over, but for a host line:
 // what follows it is not of the snapshot at hand.
-func (c *collector) take(line *record.Line) error {
+func (c *collector) add(line *record.Line) error {
 	kind := line.Type()
 	if kind == record.TypeHost {
 		return c.begin(line)

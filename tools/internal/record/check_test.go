@@ -1,10 +1,6 @@
 package record
 
 import (
-	"bufio"
-	"errors"
-	"io"
-	"slices"
 	"strings"
 	"testing"
 )
@@ -69,40 +65,3 @@ func TestANameIsOfOneKind(t *testing.T) {
 		}
 	}
 }
-
-func TestRecords(t *testing.T) {
-	in := "{\"type\":\"host\"}\n{\"type\":\"container\"}\n{\"type\":\"weather\"}\n"
-	var got []string
-	for line, err := range Records(strings.NewReader(in)) {
-		if err != nil {
-			got = append(got, err.Error())
-			continue
-		}
-		got = append(got, line.Text())
-	}
-	want := []string{`{"type":"host"}`, "line 2: a container without an id of 64 hex digits", `{"type":"weather"}`}
-	if !slices.Equal(got, want) {
-		t.Errorf("got %q, want %q", got, want)
-	}
-}
-
-// A filter's output must be out before it waits for input.
-func TestFlushBefore(t *testing.T) {
-	var out strings.Builder
-	w := bufio.NewWriter(&out)
-	r := FlushBefore(strings.NewReader("next"), w)
-	w.WriteString("answer")
-	if _, err := r.Read(make([]byte, 4)); err != nil || out.String() != "answer" {
-		t.Errorf("wrote %q, %v", out.String(), err)
-	}
-
-	broken := bufio.NewWriter(brokenWriter{})
-	broken.WriteString("answer")
-	if _, err := FlushBefore(strings.NewReader("next"), broken).Read(make([]byte, 4)); !errors.Is(err, io.ErrClosedPipe) {
-		t.Errorf("got %v", err)
-	}
-}
-
-type brokenWriter struct{}
-
-func (brokenWriter) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }

@@ -2,12 +2,9 @@ package record
 
 import (
 	"encoding/json"
-	"errors"
-	"io"
 	"reflect"
 	"strings"
 	"testing"
-	"testing/iotest"
 )
 
 func TestParseRefuses(t *testing.T) {
@@ -78,57 +75,6 @@ func TestDecodeNamesTheWrongMember(t *testing.T) {
 	var c Container
 	if err := line.Decode(&c); err == nil || err.Error() != `"memory_kb" is a string` {
 		t.Errorf("got %v", err)
-	}
-}
-
-func TestLines(t *testing.T) {
-	long := `{"long":"` + strings.Repeat("y", 2<<20) + `"}`
-	in := strings.Join([]string{
-		`{"n":1}`, "", "  ", "{\"n\":2}\r", "garbage", long, strings.Repeat("x", MaxLine*2), `{"n":3}`,
-	}, "\n")
-	var texts []string
-	var bad []int
-	for line, err := range Lines(strings.NewReader(in)) {
-		var lineError *LineError
-		if errors.As(err, &lineError) {
-			bad = append(bad, lineError.Number)
-			continue
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		texts = append(texts, line.Text())
-	}
-	if want := []string{`{"n":1}`, `{"n":2}`, long, `{"n":3}`}; !reflect.DeepEqual(texts, want) {
-		t.Errorf("got %d lines, want %d: %.100q", len(texts), len(want), texts)
-	}
-	if want := []int{5, 7}; !reflect.DeepEqual(bad, want) {
-		t.Errorf("bad lines %v, want %v", bad, want)
-	}
-}
-
-func TestLinesYieldsTheReadersError(t *testing.T) {
-	broken := io.MultiReader(strings.NewReader("{\"n\":1}\n"), iotest.ErrReader(io.ErrClosedPipe))
-	var last error
-	lines := 0
-	for _, err := range Lines(broken) {
-		lines++
-		last = err
-	}
-	if lines != 2 || !errors.Is(last, io.ErrClosedPipe) {
-		t.Errorf("got %d items, the last error %v", lines, last)
-	}
-}
-
-func TestMarshalContainer(t *testing.T) {
-	got, err := Marshal(Container{Labels: map[string]string{}, Reason: "1 < 2 & 3", Cmdline: new("\xff")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, want := range []string{`"cpu_percent":null`, `"labels":{}`, "1 < 2 & 3", `"cmdline":"\ufffd"`, `"memory_limit_kb":null`, `"at_ns":null`} {
-		if !strings.Contains(string(got), want) {
-			t.Errorf("no %s in %s", want, got)
-		}
 	}
 }
 
