@@ -36,6 +36,8 @@ const (
 // outcome is how a kill ends; the names are those of record.Kill, why its Error.
 type outcome struct{ result, signal, why string }
 
+func failed(why string) outcome { return outcome{result: record.ResultFailed, why: why} }
+
 // attempt kills the container, or says why not.
 func (k *killer) attempt(id string, sampled time.Time) outcome {
 	if end := k.tooLate(sampled); end.result != "" {
@@ -43,7 +45,7 @@ func (k *killer) attempt(id string, sampled time.Time) outcome {
 	}
 	docker, err := k.connect()
 	if err != nil {
-		return outcome{result: record.ResultFailed, why: err.Error()}
+		return failed(err.Error())
 	}
 	found, end := k.examine(k.ctx, docker, id, sampled)
 	if end.result != "" {
@@ -70,10 +72,10 @@ func (k *killer) attempt(id string, sampled time.Time) outcome {
 // through.
 func (k *killer) tooLate(sampled time.Time) outcome {
 	if k.ctx.Err() != nil {
-		return outcome{result: record.ResultFailed, why: notBegun(k.ctx)}
+		return failed(notBegun(k.ctx))
 	}
 	if err := k.while.Check(); err != nil {
-		return outcome{result: record.ResultFailed, why: err.Error()}
+		return failed(err.Error())
 	}
 	// Times are compared here, not ages: the age of a sample without a time is
 	// more than the 292 years that a Duration holds.
@@ -109,8 +111,9 @@ func staleness(sampled, now time.Time, maxAge time.Duration) string {
 	return fmt.Sprintf("the sample is %v old, more than %v", age.Round(time.Second), maxAge)
 }
 
-// examine asks Docker about the container. With an empty result it may be
-// killed; with that or gone, what was found is whole or nil.
+// examine asks Docker about the container. It may be killed where the outcome
+// has no result, and then what was found has all its parts; of a container that
+// is gone there may be nothing to be found.
 func (k *killer) examine(ctx context.Context, docker *client.Client, id string, sampled time.Time) (*container.InspectResponse, outcome) {
 	asking, cancel := context.WithTimeout(ctx, k.timeout)
 	defer cancel()
@@ -119,11 +122,11 @@ func (k *killer) examine(ctx context.Context, docker *client.Client, id string, 
 	case errdefs.IsNotFound(err):
 		return nil, outcome{result: record.ResultGone, why: "there is no such container"}
 	case err != nil && ctx.Err() != nil: // ended from outside, not by the timeout
-		return nil, outcome{result: record.ResultFailed, why: notBegun(ctx)}
+		return nil, failed(notBegun(ctx))
 	case err != nil:
-		return nil, outcome{result: record.ResultFailed, why: inWords(err, k.timeout)}
+		return nil, failed(inWords(err, k.timeout))
 	case found.ContainerJSONBase == nil || found.State == nil || found.Config == nil || found.ID != id:
-		return nil, outcome{result: record.ResultFailed, why: "Docker's answer is not about the container"}
+		return nil, failed("Docker's answer is not about the container")
 	case !found.State.Running:
 		return &found, outcome{result: record.ResultGone, why: "it is not running"}
 	}
@@ -186,14 +189,11 @@ func unkillable(labels map[string]string, all bool) string {
 // Docker may have had.
 func (k *killer) stop(docker *client.Client, id string, sampled time.Time) outcome {
 	start := time.Now()
-	var begun time.Time
-	for deadline := start.Add(k.patience); ; {
-		if begun.IsZero() {
-			if end := k.tooLate(sampled); end.result != "" {
-				return end
-			}
-		} else if k.under.Err() != nil {
-			return outcome{result: record.ResultFailed, why: context.Cause(k.under).Error()}
+	deadline := start.Add(k.patience)
+	var begun time.Time // of the first try that Docker may have had
+	for {
+		if end := k.noMoreTries(begun, sampled); end.result != "" {
+			return end
 		}
 		sent, left := time.Now(), k.grace
 		if !begun.IsZero() {
@@ -215,14 +215,24 @@ func (k *killer) stop(docker *client.Client, id string, sampled time.Time) outco
 			if said := inWords(err, left+k.patience); said != "" && said != why {
 				why += ": " + said
 			}
-			return outcome{result: record.ResultFailed,
-				why: fmt.Sprintf("gave up after %v: %s", time.Since(start).Round(time.Second), why)}
+			return failed(fmt.Sprintf("gave up after %v: %s", time.Since(start).Round(time.Second), why))
 		}
 		select {
 		case <-k.under.Done():
 		case <-time.After(pause):
 		}
 	}
+}
+
+// noMoreTries says why the stop is not tried, or not tried again.
+func (k *killer) noMoreTries(begun, sampled time.Time) outcome {
+	switch {
+	case begun.IsZero():
+		return k.tooLate(sampled)
+	case k.under.Err() != nil:
+		return failed(context.Cause(k.under).Error())
+	}
+	return outcome{}
 }
 
 // askToStop is one try. It tells whether Docker may have had it, and so may
