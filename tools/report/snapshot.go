@@ -16,7 +16,7 @@ const (
 	// maxKept is how many bytes of one snapshot are kept, about: those of some
 	// 100,000 containers.
 	maxKept = 64 << 20
-	// maxText is how many bytes of a text are.
+	// maxText is how many bytes of one text are.
 	maxText = 4 << 10
 	// rowSize is about what a row takes beside its texts.
 	rowSize = 256
@@ -174,17 +174,12 @@ func text(line *record.Line, name, unknown string) string {
 	if value.Type != gjson.String {
 		return unknown
 	}
-	t, more := value.Str, ""
-	if len(t) > maxText {
-		t, more = head(t[:maxText], maxText), "…"
-	}
-	return strings.Clone(cli.Printable(t) + more)
+	return strings.Clone(cli.Printable(record.Shorten(value.Str, maxText)))
 }
 
 func shortID(line *record.Line) string {
 	const short = 12
-	id := text(line, "id", "-")
-	return head(id, min(short, len(id)))
+	return head(text(line, "id", "-"), short)
 }
 
 // number is a member that is a number from 0 up, else NaN.
