@@ -4,7 +4,7 @@
 //	NUMBER_ID.ndjson   a batch that waits, its lines as they are posted
 //	NUMBER_ID.refused  one that the store refused, for a person to look at
 //	tmp                one that is being written
-//	lock, sending      empty; who holds the lock on one may do what follows
+//	lock, sending      empty; they are locked, as follows
 //
 // Batches are sent in the order of their numbers. More than one process may use
 // a spool at once: who adds or renames a file holds lock, for a moment, so that
@@ -13,9 +13,9 @@
 //
 // A crash leaves what Put had returned for: a batch is written to tmp, synced,
 // renamed, and then the directory is synced. So a batch is there only when it is
-// whole, and what tmp holds is overwritten by the next Put. A file goes after its
-// batch was delivered; where a crash comes in between, it is sent again, with the
-// same ID, by which the store knows it.
+// whole, and the next Put removes a tmp that was left. A file goes after its batch
+// was delivered; where a crash comes in between, it is sent again, with the same
+// ID, by which the store knows it.
 package spool
 
 import (
