@@ -109,7 +109,7 @@ func writeRecords(t testing.TB, path string, snapshots, containers int) {
 		host.Type = record.TypeHost
 		put(t, w, host)
 		for c := range containers {
-			put(t, w, sample(header, s, c, random))
+			put(t, w, used(header, s, c, random))
 		}
 		header.Type = record.TypeEnd
 		put(t, w, record.End{Header: header, Lines: 1 + containers})
@@ -122,7 +122,8 @@ func writeRecords(t testing.TB, path string, snapshots, containers int) {
 	}
 }
 
-func sample(header record.Header, s, c int, random *rand.Rand) record.Container {
+// used is a container of the s-th snapshot.
+func used(header record.Header, s, c int, random *rand.Rand) record.Container {
 	header.Type = record.TypeContainer
 	memory := uint64(random.IntN(1 << 20))
 	created := header.Time.Truncate(time.Second).Add(-time.Hour)

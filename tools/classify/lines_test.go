@@ -98,3 +98,26 @@ func containers(t testing.TB, stream string) []judged {
 	}
 	return all
 }
+
+// verdictsOf gives those on the container lines of a stream.
+func verdictsOf(t testing.TB, stream string) string {
+	t.Helper()
+	var all []string
+	for _, c := range containers(t, stream) {
+		all = append(all, c.Verdict)
+	}
+	return strings.Join(all, " ")
+}
+
+// verdictTest is a stream, the verdicts where none is kept for its rank, and what
+// their reasons say.
+type verdictTest struct{ name, in, verdicts, why string }
+
+func (test *verdictTest) run(t *testing.T) {
+	t.Run(test.name, func(t *testing.T) {
+		got, reasons := verdicts(t, test.in)
+		if got != test.verdicts || !strings.Contains(reasons, test.why) {
+			t.Errorf("got %s, want %s:\n%s", got, test.verdicts, reasons)
+		}
+	})
+}

@@ -13,14 +13,14 @@ import (
 	"winnow/tools/internal/record"
 )
 
-func TestBadLines(t *testing.T)  { filtertest.BadLines(t, run) }
+func TestBadLines(t *testing.T) { filtertest.BadLines(t, run) }
 
 func TestGoodLines(t *testing.T) { filtertest.GoodLines(t, run) }
 
 // A snapshot is judged at its end line, if that tells of as many lines as came.
 func TestEndLines(t *testing.T) {
 	elsewhere := func(line string) string { return strings.Replace(line, `"host":"h"`, `"host":"other"`, 1) }
-	tests := []struct{ name, in, verdicts, why string }{
+	tests := []verdictTest{
 		{"whole", whole("s", 3), "kill kill kill", ""},
 		{"two whole ones", whole("s", 2) + whole("s2", 1), "kill kill kill", ""},
 		{"one more than announced", host("s", 1) + idles("s", 1, 2) + end("s", 3), "keep keep", "announced with 1 containers and has 2"},
@@ -65,12 +65,7 @@ func TestEndLines(t *testing.T) {
 		{"no name", host("", 1) + idle("", 1) + end("", 2), "keep", "a snapshot without a name"},
 	}
 	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			got, reasons := verdicts(t, test.in)
-			if got != test.verdicts || !strings.Contains(reasons, test.why) {
-				t.Errorf("got %s, want %s:\n%s", got, test.verdicts, reasons)
-			}
-		})
+		test.run(t)
 	}
 }
 
@@ -78,7 +73,7 @@ func TestEndLines(t *testing.T) {
 // line ends a snapshot, or the end of the input.
 func TestWithoutEndLines(t *testing.T) {
 	elsewhere := strings.Replace(idle("s", 9), `"host":"h"`, `"host":"other"`, 1)
-	tests := []struct{ name, in, verdicts, why string }{
+	tests := []verdictTest{
 		{"whole", host("s", 3) + idles("s", 1, 3), "kill kill kill", ""},
 		{"two whole ones", host("s", 2) + idles("s", 1, 2) + host("s2", 1) + idle("s2", 1), "kill kill kill", ""},
 		{"processes", host("s", 1) + idle("s", 1) + process("s", 1) + process("s", 1), "kill", ""},
@@ -103,12 +98,7 @@ func TestWithoutEndLines(t *testing.T) {
 		{"no name", host("", 1) + idle("", 1), "keep", "a snapshot without a name"},
 	}
 	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			got, reasons := verdicts(t, test.in)
-			if got != test.verdicts || !strings.Contains(reasons, test.why) {
-				t.Errorf("got %s, want %s:\n%s", got, test.verdicts, reasons)
-			}
-		})
+		test.run(t)
 	}
 }
 
@@ -134,11 +124,7 @@ func TestBadLineSparesItsSnapshot(t *testing.T) {
 			if err == nil || !strings.Contains(stderr, "classify: line ") {
 				t.Errorf("ended with %v, said %q", err, stderr)
 			}
-			var got []string
-			for _, c := range containers(t, stdout) {
-				got = append(got, c.Verdict)
-			}
-			if strings.Join(got, " ") != test.verdicts {
+			if got := verdictsOf(t, stdout); got != test.verdicts {
 				t.Errorf("got %s, want %s", got, test.verdicts)
 			}
 		})
@@ -206,11 +192,7 @@ func TestInputFails(t *testing.T) {
 			if !errors.Is(err, io.ErrClosedPipe) {
 				t.Errorf("ended with %v", err)
 			}
-			var got []string
-			for _, c := range containers(t, stdout) {
-				got = append(got, c.Verdict)
-			}
-			if strings.Join(got, " ") != test.verdicts {
+			if got := verdictsOf(t, stdout); got != test.verdicts {
 				t.Errorf("got %s, want %s: %s", got, test.verdicts, stdout)
 			}
 		})
