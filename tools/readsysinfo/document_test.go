@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
 	"fmt"
@@ -350,15 +349,17 @@ func FuzzParseDocument(f *testing.F) {
 			t.Fatalf("took %q: %v", text, err)
 		}
 		var out bytes.Buffer
-		w := bufio.NewWriter(&out)
+		write := func(v any) error {
+			line, err := record.Marshal(v)
+			out.Write(line)
+			return err
+		}
 		for i := range d.containers {
 			p := printer{processes: true}
-			container, process := record.Header{Type: record.TypeContainer}, record.Header{Type: record.TypeProcess}
-			if _, err := p.printContainer(w, container.Begin(), process.Begin(), d.memory.total, &d.containers[i].container, nil); err != nil {
+			if err := p.printContainer(write, record.Header{}, d.memory.total, &d.containers[i].container, nil); err != nil {
 				t.Fatal(err)
 			}
 		}
-		w.Flush()
 		containers := 0
 		for line, err := range record.Lines(&out) {
 			if err != nil {

@@ -63,32 +63,30 @@ func (p printer) print(out io.Writer, s *sample, before bases) error {
 		Type: record.TypeHost, Time: s.time.UTC(), Host: p.host,
 		Snapshot: s.time.UTC().Format("20060102T150405.000000000Z"),
 	}
+	lines := 0
+	write := func(v any) error {
+		lines++
+		line, err := record.Marshal(v)
+		w.Write(line) // its error stays until Flush
+		return err
+	}
 	host, err := p.hostRecord(head, s, before)
-	if err != nil {
-		return err
+	if err == nil {
+		err = write(host)
 	}
-	line, err := record.Marshal(host)
-	if err != nil {
-		return err
-	}
-	w.Write(line)
-	lines := 1
-	head.Type = record.TypeContainer
-	containerBegin := head.Begin()
-	head.Type = record.TypeProcess
-	processBegin := head.Begin()
 	for i := range s.containers {
-		n, err := p.printContainer(w, containerBegin, processBegin, s.memory.total, &s.containers[i], before)
 		if err != nil {
 			return err
 		}
-		lines += n
+		err = p.printContainer(write, head, s.memory.total, &s.containers[i], before)
 	}
-	head.Type = record.TypeEnd
-	if line, err = record.Marshal(record.End{Header: head, Lines: lines}); err != nil {
+	if err != nil {
 		return err
 	}
-	w.Write(line)
+	head.Type = record.TypeEnd
+	if err := write(record.End{Header: head, Lines: lines}); err != nil {
+		return err
+	}
 	return w.Flush()
 }
 
@@ -108,37 +106,36 @@ func (p printer) hostRecord(head record.Header, s *sample, before bases) (*recor
 	}, nil
 }
 
-// printContainer writes a container's lines, and tells how many they are.
-func (p printer) printContainer(w *bufio.Writer, containerBegin, processBegin []byte, total uint64, c *container, before bases) (lines int, err error) {
+// printContainer writes a container's line, and those of its processes where
+// they are asked for.
+func (p printer) printContainer(write func(any) error, head record.Header, totalKB uint64, c *container, before bases) error {
+	head.Type = record.TypeContainer
 	one := record.Container{
-		ID: c.id, Engine: c.engine,
+		Header: head, ID: c.id, Engine: c.engine,
 		PID: c.first.pid, Process: c.first.name, Cmdline: c.first.cmdline.pointer(), CmdlineTruncated: c.first.cmdline.truncated, Processes: c.count,
-		MemoryKB: c.memoryKB, MemoryLimitKB: c.memoryLimit, RSSKB: c.rssKB, VSZKB: c.vszKB, MemoryPercent: percent(c.memoryKB, total),
+		MemoryKB: c.memoryKB, MemoryLimitKB: c.memoryLimit, RSSKB: c.rssKB, VSZKB: c.vszKB, MemoryPercent: percent(c.memoryKB, totalKB),
 		CPUNS: c.cpuNS, CPULimitPercent: c.cpuLimit,
 	}
 	if c.atNS != 0 {
 		one.AtNS = &c.atNS
 	}
 	one.CPUPercent, one.IntervalMS = before.ofContainer(c)
-	if _, err := w.Write(one.Append(w.AvailableBuffer(), containerBegin)); err != nil || !p.processes {
-		return 1, err
-	}
-	for i := range c.processes {
+	err := write(one)
+	head.Type = record.TypeProcess
+	for i := 0; err == nil && p.processes && i < len(c.processes); i++ {
 		of := &c.processes[i]
 		one := record.Process{
-			ID: c.id, PID: of.pid, Name: of.name, State: of.state,
+			Header: head, ID: c.id, PID: of.pid, Name: of.name, State: of.state,
 			Cmdline: of.cmdline.pointer(), CmdlineTruncated: of.cmdline.truncated,
-			VSZKB: of.vszKB, RSSKB: of.rssKB, MemoryPercent: percent(of.rssKB, total),
+			VSZKB: of.vszKB, RSSKB: of.rssKB, MemoryPercent: percent(of.rssKB, totalKB),
 			CPUPercent: before.ofProcess(c, of),
 		}
 		if !of.cpuUnknown {
 			one.CPUNS = &of.cpuNS
 		}
-		if _, err := w.Write(one.Append(w.AvailableBuffer(), processBegin)); err != nil {
-			return 0, err
-		}
+		err = write(one)
 	}
-	return 1 + len(c.processes), nil
+	return err
 }
 
 func percent(part, whole uint64) float64 { return round(float64(part) / float64(whole) * 100) }
