@@ -11,8 +11,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tidwall/gjson"
+
 	"winnow/tools/internal/jsonscan"
-	"winnow/tools/internal/record"
 )
 
 // maxDocument is the longest document that is read, in bytes: tens of thousands
@@ -24,8 +25,8 @@ const maxDocument = 32 << 20
 type document struct {
 	boottimeNS int64 // 0 where it does not tell
 	memory     memory
-	shims      bool // what was measured of a container is its runtime's shim
-	containers []*documentContainer
+	shims      bool                // what was measured of a container is its runtime's shim
+	containers []documentContainer // in the order of their ids
 }
 
 type documentContainer struct {
@@ -59,37 +60,42 @@ func readBounded(path string, limit int64) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// parseDocument reads a whole document of either kind, and keeps the processes
-// where that is asked. Unknown members are passed over. A format that is not
-// named before the containers is not known.
-func parseDocument(text []byte, keep bool) (*document, error) {
-	p := parser{Scanner: jsonscan.Scanner{Text: text}, keep: keep}
+// parseDocument reads a whole document of either kind, with the containers'
+// processes where that is asked. Unknown members are passed over. A format that
+// is not named before the containers is not known.
+func parseDocument(text []byte, withProcesses bool) (*document, error) {
+	scan := jsonscan.Scanner{Text: text}
+	scan.Space()
+	from := scan.At
+	if !scan.Value(maxDepth) {
+		return nil, fmt.Errorf("byte %d: not JSON, cut short, or nested deeper than %d", scan.At, maxDepth)
+	}
+	rest := bytes.Trim(text[scan.At:], " \t\r\n\x00")
+
+	p := decoder{withProcesses: withProcesses}
 	d := &document{}
 	var format uint64
-	var containers, shims []documentContainer
-	listed := false
-	p.object(func(name []byte) {
-		switch string(name) {
+	var containers []documentContainer
+	var listed, shims bool
+	p.members(gjson.ParseBytes(text[from:scan.At]), func(name string, value gjson.Result) {
+		switch name {
 		case "format":
-			format = p.number()
+			format = p.number(value)
 		case "boottime_ns":
-			d.boottimeNS = int64(p.number())
+			d.boottimeNS = int64(p.number(value))
 		case "total_memory_kb":
-			d.memory.total = p.number()
+			d.memory.total = p.number(value)
 		case "free_memory_kb":
-			d.memory.free = p.number()
+			d.memory.free = p.number(value)
 		case "available_memory_kb":
-			d.memory.available = p.number()
+			d.memory.available = p.number(value)
 		case "containers":
 			if listed = true; format == 1 {
-				containers = p.containers()
-			} else {
-				p.skip()
+				containers = p.containers(value)
 			}
 		case "processes":
-			shims = p.shims()
-		default:
-			p.skip()
+			shims = true
+			d.containers = p.shims(value)
 		}
 	})
 	switch {
@@ -99,148 +105,23 @@ func parseDocument(text []byte, keep bool) (*document, error) {
 		return nil, errors.New("has no total_memory_kb that is more than its free_memory_kb")
 	case listed && format != 1:
 		return nil, errors.New("is not of the format 1, which is the only one known")
-	case listed && len(bytes.Trim(text[p.At:], " \t\r\n\x00")) > 0:
+	case listed && len(rest) > 0: // some of the forerunners leave rubbish there
 		return nil, errors.New("goes on after its end")
 	case listed:
-		d.setContainers(containers)
-		return d, nil
-	case shims == nil: // some of those modules leave rubbish after the end
+		d.containers = containers
+	case shims:
+		d.shims = true
+		d.memory.available = max(d.memory.available, d.memory.free)
+	default:
 		return nil, errors.New("has neither a list of containers nor one of processes")
 	}
-	d.shims = true
-	d.memory.available = max(d.memory.available, d.memory.free)
-	d.setContainers(shims)
-	return d, nil
-}
-
-// setContainers puts the containers in the order of their ids. Where it does
-// not tell when one was measured, that was at its beginning.
-func (d *document) setContainers(containers []documentContainer) {
-	d.containers = make([]*documentContainer, len(containers))
-	for i := range containers {
-		c := &containers[i]
-		if !d.shims && c.atNS == 0 {
-			c.atNS = d.boottimeNS
+	for i := range d.containers {
+		if c := &d.containers[i]; !d.shims && c.atNS == 0 {
+			c.atNS = d.boottimeNS // when the document was begun
 		}
-		d.containers[i] = c
 	}
-	slices.SortFunc(d.containers, func(a, b *documentContainer) int { return strings.Compare(a.id, b.id) })
-}
-
-// leastText is about how much text the module writes of a container, in bytes,
-// and at least.
-const leastText = 256
-
-// containers reads the module's.
-func (p *parser) containers() []documentContainer {
-	list := make([]documentContainer, 0, len(p.Text)/leastText+1)
-	p.items('[', ']', func() {
-		list = append(list, documentContainer{})
-		c := &list[len(list)-1]
-		c.engine = record.EngineDocker // the only one that the module knew before it told
-		var count, rssKB, vszKB uint64
-		p.object(func(name []byte) {
-			switch string(name) {
-			case "id":
-				c.id = p.text()
-			case "engine":
-				c.engine = cut(p.text(), 32)
-			case "cgroup_id":
-				c.cgroupID = p.number()
-			case "at_ns":
-				c.atNS = int64(p.number())
-			case "memory_kb":
-				c.memoryKB, c.memoryKnown = p.numberOrNull()
-			case "memory_limit_kb":
-				if limit, ok := p.numberOrNull(); ok {
-					c.memoryLimit = &limit
-				}
-			case "cpu_ns":
-				c.cpuNS, c.cpuKnown = p.numberOrNull()
-			case "cpu_limit_percent":
-				c.cpuLimit = p.percentOrNull()
-			case "process_count":
-				count = p.number()
-			case "rss_kb":
-				rssKB = p.number()
-			case "vsz_kb":
-				vszKB = p.number()
-			case "processes":
-				p.items('[', ']', func() { c.add(p.process(), p.keep) })
-			default:
-				p.skip()
-			}
-		})
-		c.count, c.rssKB, c.vszKB = int(count), rssKB, vszKB // they may not all be listed
-		if !record.IsID(c.id) {
-			p.fail("not a container's id")
-		}
-	})
-	return list
-}
-
-// shims reads a list of the runtime's shims, one for each container. The id is
-// among the shim's arguments; what was measured is the shim itself.
-func (p *parser) shims() []documentContainer {
-	list := []documentContainer{}
-	index := make(map[string]int)
-	p.items('[', ']', func() {
-		one := p.process()
-		namespace, rest, _ := strings.Cut(one.cmdline.text, " -id ")
-		id, _, _ := strings.Cut(rest, " ")
-		engine := record.EngineContainerd
-		if strings.HasSuffix(namespace, " -namespace moby") {
-			engine = record.EngineDocker
-		}
-		if !record.IsID(id) {
-			return
-		}
-		i, ok := index[id]
-		if !ok {
-			i = len(list)
-			index[id] = i
-			list = append(list, documentContainer{container: container{id: id, engine: engine}})
-		}
-		c := &list[i]
-		c.add(one, p.keep)
-		c.memoryKB += one.rssKB
-		c.cpuNS += one.cpuNS
-	})
-	return list
-}
-
-// process reads a process of either kind of document.
-func (p *parser) process() (one process) {
-	known, truncated := true, false
-	p.object(func(name []byte) {
-		switch string(name) {
-		case "pid":
-			one.pid = int(p.number())
-		case "name":
-			one.name = cut(p.text(), 256)
-		case "state":
-			one.state = cut(p.text(), 1)
-		case "cmdline", "Cmdline":
-			if text, ok := p.textOrNull(); ok {
-				one.cmdline = shorten(strings.TrimRight(text, " "))
-			}
-		case "cmdline_truncated":
-			truncated = p.flag()
-		case "start_ns":
-			one.startNS = p.number()
-		case "cpu_ns", "Cpu_Utilizado":
-			one.cpuNS, known = p.numberOrNull()
-		case "vsz_kb":
-			one.vszKB = p.number()
-		case "rss_kb":
-			one.rssKB = p.number()
-		default:
-			p.skip()
-		}
-	})
-	one.cpuUnknown = !known
-	one.cmdline.truncated = one.cmdline.truncated || truncated
-	return one
+	slices.SortFunc(d.containers, func(a, b documentContainer) int { return strings.Compare(a.id, b.id) })
+	return d, nil
 }
 
 // complete gives the sample the containers, and takes from the cgroup files what
@@ -258,8 +139,8 @@ func (d *document) complete(proc procfs, now *sample) error {
 	var r reader
 	deadline := time.Now().Add(patience)
 	now.containers = make([]container, 0, len(d.containers))
-	for same := range sameID(d.containers, func(c **documentContainer) string { return (*c).id }) {
-		c := same[0]
+	for same := range sameID(d.containers, func(c *documentContainer) string { return c.id }) {
+		c := &same[0]
 		if len(same) == 1 && c.memoryKnown && c.cpuKnown {
 			now.containers = append(now.containers, c.container)
 			continue
@@ -302,8 +183,8 @@ func (d *document) complete(proc procfs, now *sample) error {
 // pick is which of a document's containers with one id counts, and its cgroup
 // among those with the id. A document tells the cgroups by their inodes; nil is
 // returned where that does not help.
-func (g *cgroups) pick(same []*documentContainer, among []cgroup) (c *documentContainer, at *cgroup, double string) {
-	c = same[0]
+func (g *cgroups) pick(same []documentContainer, among []cgroup) (c *documentContainer, at *cgroup, double string) {
+	c = &same[0]
 	if len(same) == 1 && len(among) == 0 {
 		return c, nil, ""
 	}
@@ -311,8 +192,8 @@ func (g *cgroups) pick(same []*documentContainer, among []cgroup) (c *documentCo
 		return c, &among[0], ""
 	}
 	told := make(map[uint64]*documentContainer)
-	for _, one := range same {
-		told[one.cgroupID] = one
+	for i := range same {
+		told[same[i].cgroupID] = &same[i]
 	}
 	delete(told, 0)
 	met := 0
@@ -346,5 +227,3 @@ func cgroupsByID(proc procfs) (*cgroups, map[string][]cgroup, error) {
 	}
 	return files, all, err
 }
-
-func cut(s string, limit int) string { return s[:min(len(s), limit)] }

@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unsafe"
 
 	"github.com/google/renameio/v2"
 )
@@ -115,7 +114,7 @@ const (
 
 func parseState(text []byte) (state, error) {
 	var st state
-	head, rest, _ := strings.Cut(unsafe.String(unsafe.SliceData(text), len(text)), "\n")
+	head, rest, _ := strings.Cut(string(text), "\n")
 	if words := strings.Fields(head); len(words) > 1 && words[0] == "readsysinfo" && words[1] != stateVersion {
 		return st, fmt.Errorf("a state of version %s, of another release: this one keeps version %s", cut(words[1], 16), stateVersion)
 	}
@@ -132,22 +131,21 @@ func parseState(text []byte) (state, error) {
 
 func (st *state) parseLine(line string) error {
 	line, whole := strings.CutSuffix(line, "\n")
-	of, numbers, _ := strings.Cut(line, " ")
+	words := strings.Split(line, " ")
+	of, numbers := words[0], words[1:]
 	var n [4]uint64
-	want := n[:]
+	want := len(n)
 	if of == ofSample {
-		want = n[:1]
+		want = 1
 	}
-	for i := range want {
-		var number string
-		var ok bool
-		number, numbers, _ = strings.Cut(numbers, " ")
-		if want[i], ok = parseWhole(number); !ok {
-			return fmt.Errorf("not a whole number: %q", cut(number, 32))
-		}
-	}
-	if !whole || numbers != "" {
+	if !whole || len(numbers) != want {
 		return errors.New("cut short, or too long")
+	}
+	for i, number := range numbers {
+		var err error
+		if n[i], err = strconv.ParseUint(number, 10, 63); err != nil {
+			return fmt.Errorf("not a whole number: %.32q", number)
+		}
 	}
 	last := len(st.Samples) - 1
 	switch c := (counter{n[0], int64(n[1]), int(n[2]), n[3]}); {
