@@ -28,13 +28,9 @@ func BenchmarkSnapshot(b *testing.B) {
 		path := "/" + testID(i)
 		cmd := sleeper("sleep")
 		g.start(path, cmd)
-		memory, cpu, quota := g.files.memory.path+g.parent+path, g.files.cpu.path+g.parent+path, g.files.quota.path+g.parent+path
+		procs, cpu, others := g.files(path)
 		process := fmt.Sprintf("/proc/%d", cmd.Process.Pid)
-		for _, file := range []string{
-			memory + "/cgroup.procs", process + "/stat", process + "/cmdline",
-			memory + "/" + g.files.usageFile, memory + "/memory.stat", cpu + g.files.cpuFile,
-			memory + "/" + g.files.limitFile, quota + g.files.quotaFile,
-		} {
+		for _, file := range append(others, procs, process+"/stat", process+"/cmdline", cpu) {
 			fmt.Fprintln(&files, file)
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"winnow/tools/readsysinfo/cgroup"
 )
 
 func TestLayouts(t *testing.T) {
@@ -313,7 +315,7 @@ func TestUncounted(t *testing.T) {
 			if s.err != nil || !strings.Contains(s.stderr, "container "+idB+": passed over") || len(s.containers) != 1 || s.containers[0].ID != idA {
 				t.Errorf("%v: %s%s", s.err, s.stderr, s.stdout)
 			}
-			if took := time.Since(began); took > patience {
+			if took := time.Since(began); took > cgroup.Patience {
 				t.Errorf("took %v", took)
 			}
 		})
@@ -331,7 +333,7 @@ func TestContainerThatStarts(t *testing.T) {
 			tr.mount("cgroup", "memory", "memory")
 			tr.process(10, "web", "S", 1, 500, "web\x00")
 			tr.v1("memory", "elsewhere", "/docker/"+idA, 10)
-			document := strings.Replace(moduleDocument(boottime(), 3e9), `"memory_kb":6000,"cpu_ns":3000000000`, `"memory_kb":null,"cpu_ns":null`, 1)
+			document := strings.Replace(moduleDocument(cgroup.Boottime(), 3e9), `"memory_kb":6000,"cpu_ns":3000000000`, `"memory_kb":null,"cpu_ns":null`, 1)
 			tr.write("proc/sysinfo_winnow", document)
 			stat := "memory/docker/" + idA + "/memory.stat"
 			tr.pipe(stat, func() string { // it has been read when the CPU time is missed
@@ -362,19 +364,14 @@ func TestProcessThatEnds(t *testing.T) {
 		})
 		return "20\n"
 	})
-	var r reader
-	at, err := openDir(filepath.Join(tr.dir, "cg/docker", idA))
+	proc := tr.proc()
+	files, err := cgroup.Open(proc)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer at.close()
-	proc, err := openDir(filepath.Join(tr.dir, "proc"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer proc.close()
-	g := &cgroups{proc: procfs{proc}, memory: dir{at.fd, at.path}}
-	if c, running, err := g.measure(&r, ".", container{id: idA}, false, false); running || c.hidden || err != nil {
+	defer files.Close()
+	c, running, err := files.Measure(cgroup.Cgroup{ID: idA, Path: "docker/" + idA}, cgroup.Container{}, cgroup.Options{})
+	if running || c.Hidden || err != nil {
 		t.Errorf("got %+v, %v, %v", c, running, err)
 	}
 }

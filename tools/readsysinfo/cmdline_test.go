@@ -9,6 +9,10 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"winnow/tools/internal/record"
+	"winnow/tools/readsysinfo/cgroup"
+	"winnow/tools/readsysinfo/document"
 )
 
 // Both sources show as much of a command line, and tell alike of what they do
@@ -36,7 +40,7 @@ func TestCmdlines(t *testing.T) {
 			tr.cgroup2()
 			tr.v2("/docker/"+idA, 10)
 			tr.process(10, "web", "S", 1, 500, test.memory)
-			document := strings.Replace(moduleDocument(boottime(), 3e9), `/web \"q\" \u0001`, test.document, 1)
+			document := strings.Replace(moduleDocument(cgroup.Boottime(), 3e9), `/web \"q\" \u0001`, test.document, 1)
 			tr.write("proc/sysinfo_winnow", document)
 			for _, source := range []string{"cgroup", "module"} {
 				s := tr.run("--source", source, "--processes")
@@ -75,8 +79,8 @@ func TestCutWithinACharacter(t *testing.T) {
 		if c := find(tr.run(), idA); text(c.Cmdline) != test.want || !c.CmdlineTruncated {
 			t.Errorf("%s: %d bytes, which end in %q", test.name, len(text(c.Cmdline)), text(c.Cmdline)[4080:])
 		}
-		if got := shorten(strings.ToValidUTF8(test.memory, "\ufffd\ufffd")); got.text != test.want || !got.truncated {
-			t.Errorf("%s: of a document: %d bytes, which end in %q", test.name, len(got.text), got.text[4080:])
+		if got, cut := cgroup.ShortenCmdline(strings.ToValidUTF8(test.memory, "\ufffd\ufffd")); got != test.want || !cut {
+			t.Errorf("%s: of a document: %d bytes, which end in %q", test.name, len(got), got[4080:])
 		}
 	}
 }
@@ -177,17 +181,13 @@ func TestCmdlinesThatHang(t *testing.T) {
 func TestHelpersAreBounded(t *testing.T) {
 	t.Parallel()
 	tr := newTree(t)
-	var all []container
+	var all []cgroup.Container
 	for pid := 100; pid < 150; pid++ {
 		tr.process(pid, "web", "S", 1, 5, "")
 		tr.hang(pid)
-		all = append(all, container{first: process{pid: pid}})
+		all = append(all, cgroup.Container{Container: record.Container{PID: pid}})
 	}
-	at, err := openDir(filepath.Join(tr.dir, "proc"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	procfs{at}.readCmdlines(all, 300*time.Millisecond)
+	tr.proc().ReadCmdlines(all, 300*time.Millisecond)
 	hanging := 0
 	for pid := 100; pid < 150; pid++ {
 		// A pipe that somebody waits to read can be opened for writing.
@@ -197,12 +197,12 @@ func TestHelpersAreBounded(t *testing.T) {
 			f.Close()
 		}
 	}
-	if hanging != cmdlineHelpers {
+	if hanging != 16 {
 		t.Errorf("%d hang", hanging)
 	}
 	for _, c := range all {
-		if c.first.cmdline.known {
-			t.Errorf("known: %+v", c.first)
+		if c.Cmdline != nil {
+			t.Errorf("known: %+v", c)
 		}
 	}
 }
@@ -215,23 +215,19 @@ func TestBaseSample(t *testing.T) {
 	tr.v2("/docker/"+idA, 10)
 	tr.write("cg/docker/"+idA+"/memory.max", "8192000\n")
 	tr.process(10, "web", "S", 1, 500, "web\x00")
-	at, err := openDir(filepath.Join(tr.dir, "proc"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer at.close()
-	src, err := open("cgroup", procfs{at}, true, time.Second, nil)
+	root := procfs(filepath.Join(tr.dir, "proc"))
+	src, err := openSource(settings{proc: root, from: "cgroup", processes: true, span: time.Second, cmdlines: time.Minute}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer src.close()
-	src.cmdlines = time.Minute
 	for _, whole := range []bool{false, true} {
-		now, err := src.take(whole)
-		if err != nil || len(now.containers) != 1 {
+		now, err := src.measure(whole)
+		if err != nil || len(now.Containers) != 1 {
 			t.Fatalf("%+v, %v", now, err)
 		}
-		if c := now.containers[0]; c.cpuNS != 3e9 || c.first.cmdline.known != whole || c.processes[0].cmdline.known != whole || (c.memoryLimit != nil) != whole {
+		c := now.Containers[0]
+		if c.CPUNS != 3e9 || (c.Cmdline != nil) != whole || (c.Listed[0].Cmdline != nil) != whole || (c.MemoryLimitKB != nil) != whole {
 			t.Errorf("%v: %+v", whole, c)
 		}
 	}
@@ -242,29 +238,26 @@ func TestBaseSample(t *testing.T) {
 func TestRoomForCmdlines(t *testing.T) {
 	t.Parallel()
 	tr := newTree(t)
-	var greedy container
+	process := func(pid int) cgroup.Process { return cgroup.Process{Process: record.Process{PID: pid}} }
+	var greedy, modest cgroup.Container
 	for pid := 100; pid < 300; pid++ {
 		tr.process(pid, "web", "S", 1, 5, strings.Repeat("x", 5000))
-		greedy.processes = append(greedy.processes, process{pid: pid})
+		greedy.Add(process(pid), true)
 	}
 	tr.process(300, "web", "S", 1, 5, "modest\x00")
-	modest := container{first: process{pid: 300}, processes: []process{{pid: 300}}}
-	greedy.first = greedy.processes[0]
-	all := []container{greedy, modest}
-	at, err := openDir(filepath.Join(tr.dir, "proc"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer at.close()
-	procfs{at}.readCmdlines(all, time.Minute)
+	modest.Add(process(300), true)
+	all := []cgroup.Container{greedy, modest}
+	tr.proc().ReadCmdlines(all, time.Minute)
 	held := 0
-	for _, p := range all[0].processes {
-		held += len(p.cmdline.text)
+	for _, p := range all[0].Listed {
+		if p.Cmdline != nil {
+			held += len(*p.Cmdline)
+		}
 	}
-	if held == 0 || held > maxDocument/64 || !all[0].first.cmdline.known {
+	if held == 0 || held > document.MaxLength/64 || all[0].Cmdline == nil {
 		t.Errorf("%d bytes are held", held)
 	}
-	if !all[1].processes[0].cmdline.known || all[1].first.cmdline.text != "modest" {
+	if all[1].Listed[0].Cmdline == nil || text(all[1].Cmdline) != "modest" {
 		t.Errorf("got %+v", all[1])
 	}
 }

@@ -1,15 +1,13 @@
 package main
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"winnow/tools/internal/record"
+	"winnow/tools/readsysinfo/cgroup"
 )
 
 // moduleDocument is as the kernel module prints it on cgroup v2.
@@ -34,7 +32,7 @@ func TestModule(t *testing.T) {
 				Containers: map[string]counter{idA: {CPUNS: 1e9, PID: 10, StartNS: 5e9}},
 				Processes:  map[int]counter{10: {CPUNS: 0, PID: 10, StartNS: 5e9}},
 			})
-			tr.write("proc/sysinfo_winnow", moduleDocument(boottime(), 3e9))
+			tr.write("proc/sysinfo_winnow", moduleDocument(cgroup.Boottime(), 3e9))
 			s := tr.run("--source", from, "--processes", "--state", kept)
 			if s.err != nil || s.stderr != "" {
 				t.Fatalf("%v: %s", s.err, s.stderr)
@@ -62,10 +60,10 @@ func TestModuleIsWaitedFor(t *testing.T) {
 	t.Parallel()
 	tr := newTree(t)
 	tr.cgroup2()
-	tr.write("proc/sysinfo_winnow", moduleDocument(boottime(), 3e9))
-	start := boottime()
+	tr.write("proc/sysinfo_winnow", moduleDocument(cgroup.Boottime(), 3e9))
+	start := cgroup.Boottime()
 	s := tr.run("--span", "10.3s", "--state", tr.keep(state{"this-boot", "module", []counters{{AtNS: start - 10e9}}}))
-	if took := boottime() - start; s.err != nil || took < 300e6 || took > 10e9 {
+	if took := cgroup.Boottime() - start; s.err != nil || took < 300e6 || took > 10e9 {
 		t.Errorf("took %d ms, %v", took/1e6, s.err)
 	}
 }
@@ -95,7 +93,7 @@ func TestModuleOnCgroup1(t *testing.T) {
 	tr.mount("cgroup", "memory", "memory")
 	tr.v1("memory", "cpuacct", "/docker/"+idA, 10)
 	tr.process(10, "web", "S", 1, 500, "web\x00")
-	document := strings.Replace(moduleDocument(boottime(), 3e9), `"memory_kb":6000,"cpu_ns":3000000000`, `"memory_kb":null,"cpu_ns":null`, 1)
+	document := strings.Replace(moduleDocument(cgroup.Boottime(), 3e9), `"memory_kb":6000,"cpu_ns":3000000000`, `"memory_kb":null,"cpu_ns":null`, 1)
 	document = strings.Replace(document, `"memory_kb":0,"cpu_ns":0`, `"memory_kb":null,"cpu_ns":null`, 1)
 	tr.write("proc/sysinfo_winnow", document)
 	s := tr.run("--state", tr.state("module", 10, counters{Containers: map[string]counter{idA: {CPUNS: 1e9, PID: 10, StartNS: 5e9}}}))
@@ -113,7 +111,7 @@ func TestModuleFigures(t *testing.T) {
 	t.Parallel()
 	tr := newTree(t)
 	tr.cgroup2()
-	now := boottime()
+	now := cgroup.Boottime()
 	document := func(beganNS, atNS int64, cpuNS uint64) string {
 		return strings.Replace(moduleDocument(beganNS, cpuNS), `"memory_kb":6000`,
 			fmt.Sprintf(`"engine":"podman","cgroup_id":7,"at_ns":%d,"memory_limit_kb":131072,"cpu_limit_percent":50.00,"memory_kb":6000`, atNS), 1)
@@ -181,7 +179,7 @@ func TestModuleLeavesToTheFiles(t *testing.T) {
 			tr.v2("/docker/"+idC, 11)
 			os.Remove(filepath.Join(tr.dir, "cg/docker", idC, "memory.current"))
 			tr.write("cg/docker/"+idA+"/cpu.max", "25000 100000\n")
-			start := boottime()
+			start := cgroup.Boottime()
 			document := strings.Replace(moduleDocument(start, 3e9), `"memory_kb":6000,"cpu_ns":3000000000`, test.figures, 1)
 			document = strings.Replace(document, `"containers":[`, `"containers":[{"id":"`+idC+`","memory_kb":null,"cpu_ns":null,"process_count":1,"processes":[{"pid":11}]},`, 1)
 			tr.write("document", document)
@@ -204,7 +202,7 @@ func TestModuleLeavesToTheFiles(t *testing.T) {
 func TestFile(t *testing.T) {
 	t.Parallel()
 	tr := newTree(t)
-	now := boottime()
+	now := cgroup.Boottime()
 	tr.write("document", moduleDocument(now-15e9, 3e9))
 	path := filepath.Join(tr.dir, "document")
 	args := []string{"--source", path, "--state", filepath.Join(tr.dir, "kept")}
@@ -258,7 +256,7 @@ func TestShims(t *testing.T) {
 	if err != nil || len(st.Samples) == 0 || len(st.Samples[0].Containers) != 1 {
 		t.Fatalf("kept %+v, %v", st, err)
 	}
-	earlier := st.Samples[0].at(boottime() - 10e9)
+	earlier := st.Samples[0].at(cgroup.Boottime() - 10e9)
 	c := earlier.Containers[shimID]
 	c.CPUNS = 1e9
 	earlier.Containers[shimID] = c
@@ -313,18 +311,6 @@ func TestBadDocuments(t *testing.T) {
 	}
 }
 
-func TestTornDocument(t *testing.T) {
-	whole := strings.TrimSpace(moduleDocument(5, 3e9))
-	for end := range whole {
-		if d, err := parseDocument([]byte(whole[:end]), true); err == nil {
-			t.Fatalf("took the first %d bytes as %+v", end, d)
-		}
-	}
-	if _, err := parseDocument([]byte(whole), true); err != nil {
-		t.Error(err)
-	}
-}
-
 func TestFileThatCannotBeRead(t *testing.T) {
 	tr := newTree(t)
 	huge := filepath.Join(tr.dir, "huge")
@@ -338,45 +324,4 @@ func TestFileThatCannotBeRead(t *testing.T) {
 			t.Errorf("%s: got %v and %q", path, s.err, s.stdout)
 		}
 	}
-}
-
-func FuzzParseDocument(f *testing.F) {
-	f.Add([]byte(`{"total_memory_kb":9,"processes":[{"Cmdline":"x -id ` + shimID + ` ","pid":1,"rss_kb":3,"Cpu_Utilizado":2 }]}`))
-	f.Add([]byte(`{"format":1,"total_memory_kb":9,"containers":[{"id":"` + idA + `","engine":"crio","cgroup_id":7,"at_ns":9,"memory_limit_kb":null,"memory_kb":1,` +
-		`"cpu_ns":2,"cpu_limit_percent":1e300,"process_count":3,"processes":[{"pid":1,"cmdline":null,"cmdline_truncated":true,"cpu_ns":null}]}]}`))
-	f.Add([]byte(`{"format":1,"total_memory_kb":9,"containers":[{"id":"` + idA + `","memory_kb":null,"processes":[{"cmdline":"\u0001\"\ud800"}]}]}`))
-	f.Fuzz(func(t *testing.T, text []byte) {
-		d, err := parseDocument(text, true)
-		if err != nil {
-			return
-		}
-		var first json.RawMessage
-		if err := json.NewDecoder(bytes.NewReader(text)).Decode(&first); err != nil {
-			t.Fatalf("took %q: %v", text, err)
-		}
-		var out bytes.Buffer
-		write := func(v any) error {
-			line, err := record.Marshal(v)
-			out.Write(line)
-			return err
-		}
-		for i := range d.containers {
-			p := printer{processes: true}
-			if err := p.printContainer(write, record.Header{}, d.memory.total, &d.containers[i].container, nil); err != nil {
-				t.Fatal(err)
-			}
-		}
-		containers := 0
-		for line, err := range record.Lines(&out) {
-			if err != nil {
-				t.Fatalf("%q gave a bad line: %v", text, err)
-			}
-			if line.Type() == record.TypeContainer {
-				containers++
-			}
-		}
-		if containers != len(d.containers) {
-			t.Errorf("%d container lines of %d", containers, len(d.containers))
-		}
-	})
 }

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"winnow/tools/readsysinfo/cgroup"
 )
 
 // A container's own limits, as each version of the files tells them; null is
@@ -57,7 +59,7 @@ func TestLimits(t *testing.T) {
 					tr.write(hierarchy+"docker/"+idA+"/"+file, text)
 				}
 			}
-			start := boottime()
+			start := cgroup.Boottime()
 			s := tr.run()
 			if s.err != nil || s.stderr != "" || len(s.containers) != 1 {
 				t.Fatalf("%v: %s%s", s.err, s.stderr, s.stdout)
@@ -67,7 +69,7 @@ func TestLimits(t *testing.T) {
 				(c.CPULimitPercent == nil) != (test.cpu == none) || c.CPULimitPercent != nil && *c.CPULimitPercent != test.cpu {
 				t.Errorf("got %s", s.stdout)
 			}
-			if c.AtNS == nil || *c.AtNS < start || *c.AtNS > boottime() {
+			if c.AtNS == nil || *c.AtNS < start || *c.AtNS > cgroup.Boottime() {
 				t.Errorf("at_ns: %s", s.stdout)
 			}
 		})
@@ -106,7 +108,7 @@ func TestOwnPaths(t *testing.T) {
 			tr.write("cpuacct/b/lab/"+idB+"/cpuacct.usage", "77\n")
 			tr.process(10, "web", "S", 1, 500, "web\x00")
 			tr.write("proc/10/cgroup", fmt.Sprintf(test.told+"%.0[1]s", idA))
-			document := strings.Replace(moduleDocument(boottime(), 3e9), `"memory_kb":6000,"cpu_ns":3000000000`, `"memory_kb":6000,"cpu_ns":null`, 1)
+			document := strings.Replace(moduleDocument(cgroup.Boottime(), 3e9), `"memory_kb":6000,"cpu_ns":3000000000`, `"memory_kb":6000,"cpu_ns":null`, 1)
 			tr.write("proc/sysinfo_winnow", document)
 			for _, source := range []string{"cgroup", "module"} {
 				s := tr.run("--source", source)
@@ -131,30 +133,30 @@ func TestOwnPaths(t *testing.T) {
 // The same in the host's real hierarchies.
 func TestOwnPathsForReal(t *testing.T) {
 	g := newGround(t)
-	if g.files.memory == g.files.cpu || g.files.source != "cgroup1" {
+	if g.memory == g.cpu || !g.v1 {
 		t.Skip("skipped: has one hierarchy")
 	}
 	cmd := sleeper("moved")
 	g.start("/"+testID(1), cmd)
 	for _, dir := range []string{"/lab", "/lab/" + testID(1)} {
-		path := g.files.cpu.path + g.parent + dir
+		path := g.cpu + g.parent + dir
 		if err := os.Mkdir(path, 0o755); err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { os.Remove(path) }) // after its process has ended
 	}
 	t.Cleanup(func() { end(cmd) })
-	if err := os.WriteFile(g.files.cpu.path+g.parent+"/lab/"+testID(1)+"/cgroup.procs", []byte(fmt.Sprint(cmd.Process.Pid)), 0); err != nil {
+	if err := os.WriteFile(g.cpu+g.parent+"/lab/"+testID(1)+"/cgroup.procs", []byte(fmt.Sprint(cmd.Process.Pid)), 0); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Remove(g.files.cpu.path + g.parent + "/" + testID(1)); err != nil {
+	if err := os.Remove(g.cpu + g.parent + "/" + testID(1)); err != nil {
 		t.Fatal(err)
 	}
 	s := capture(t, "--source=cgroup", "--span=300ms")            // its counters are read up to a patience apart
 	if c := find(s, testID(1)); c == nil || c.CPUPercent == nil { // a sleeper may have used none since it moved
 		t.Errorf("%v: %s%s", s.err, s.stderr, s.stdout)
 	}
-	if err := os.Mkdir(g.files.cpu.path+g.parent+"/"+testID(1), 0o755); err != nil {
+	if err := os.Mkdir(g.cpu+g.parent+"/"+testID(1), 0o755); err != nil {
 		t.Fatal(err) // for who removes it
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"winnow/tools/internal/cli"
+	"winnow/tools/readsysinfo/cgroup"
 )
 
 const summary = `
@@ -49,16 +50,20 @@ minutes old (twice the span, where that is more). A PATH is not waited for: it
 has the rates that the state gives, or null.
 `
 
-const defaultSpan = 5 * time.Second
+const (
+	defaultSpan = 5 * time.Second
+	// cmdlinePatience is how long a snapshot waits for all command lines.
+	cmdlinePatience = 50 * time.Millisecond
+)
 
 func main() { cli.Main("readsysinfo", run) }
 
 func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writer) error {
-	return runWithin(ctx, cmdlineBudget, args, stdout, stderr)
+	return runWithin(ctx, cmdlinePatience, args, stdout, stderr)
 }
 
 // runWithin is run with another time for the command lines.
-func runWithin(ctx context.Context, budget time.Duration, args []string, stdout, stderr io.Writer) error {
+func runWithin(ctx context.Context, cmdlines time.Duration, args []string, stdout, stderr io.Writer) error {
 	t := cli.New("readsysinfo", "[--source auto|module|cgroup|PATH] [--state FILE] [--span 5s] [--processes] [--while FILE]", summary, stderr)
 	from := t.String("source", "auto", "where to read: auto, module, cgroup or a file's PATH")
 	statePath := t.String("state", "", "file that keeps the counters for the next run's rates")
@@ -80,22 +85,16 @@ func runWithin(ctx context.Context, budget time.Duration, args []string, stdout,
 	}
 	ctx, cancel := while.Context(ctx)
 	defer cancel()
-	at, err := openDir(*root)
-	if err != nil {
-		return err
-	}
-	defer at.close()
-	src, err := open(*from, procfs{at}, *processes, max(*span, minInterval), t)
+	src, err := openSource(settings{procfs(*root), *from, *processes, max(*span, minInterval), cmdlines}, t)
 	if err != nil {
 		return err
 	}
 	defer src.close()
-	src.cmdlines = budget
 	host, err := os.Hostname()
 	if err != nil {
 		return err
 	}
-	now, before, err := src.sample(ctx, *statePath)
+	now, before, err := src.snapshot(ctx, *statePath)
 	if err != nil {
 		return err
 	}
@@ -106,15 +105,15 @@ func runWithin(ctx context.Context, budget time.Duration, args []string, stdout,
 	if err := p.print(stdout, now, newBases(before, now.atNS, src.span)); err != nil {
 		return err
 	}
-	for _, err := range now.failed {
-		if errors.Is(err, errUncounted) {
+	for _, err := range now.Failed {
+		if errors.Is(err, cgroup.ErrUncounted) {
 			t.Warn("%v", err)
 			continue
 		}
 		t.Complain(err)
 	}
 	if *statePath != "" {
-		if err := src.keep(*statePath, now, before); err != nil {
+		if err := src.writeState(*statePath, now, before); err != nil {
 			t.Complain(fmt.Errorf("state not kept: %w", err))
 		}
 	}

@@ -27,24 +27,35 @@ import (
 // removed after the test with all that is in it.
 type ground struct {
 	testing.TB
-	files  *cgroups
-	parent string // below the mount points
+	v1                 bool
+	memory, cpu, quota string // where the hierarchies are mounted
+	parent             string // below the mount points
 }
 
 func newGround(tb testing.TB) ground {
 	tb.Helper()
 	full.Needs(tb, "root")
-	proc, err := openDir("/proc")
+	mounts, err := os.ReadFile("/proc/self/mounts")
 	if err != nil {
 		tb.Fatal(err)
 	}
-	tb.Cleanup(proc.close)
-	files, err := findCgroups(procfs{proc})
-	if err != nil {
-		tb.Skipf("skipped: no cgroup files: %v", err)
+	mounted := func(kind, controller string) string {
+		for line := range strings.Lines(string(mounts)) {
+			if f := strings.Fields(line); f[2] == kind && strings.Contains(","+f[3]+",", controller) {
+				return f[1]
+			}
+		}
+		return ""
 	}
-	tb.Cleanup(files.close)
-	g := ground{tb, files, fmt.Sprintf("/winnow-test-%d", os.Getpid())}
+	g := ground{TB: tb, memory: mounted("cgroup", ",memory,"), cpu: mounted("cgroup", ",cpuacct,"), quota: mounted("cgroup", ",cpu,")}
+	if g.v1 = g.memory != ""; !g.v1 {
+		g.memory = mounted("cgroup2", "")
+		g.cpu, g.quota = g.memory, g.memory
+	}
+	if g.memory == "" || g.cpu == "" || g.quota == "" {
+		tb.Skip("skipped: no cgroup files")
+	}
+	g.parent = fmt.Sprintf("/winnow-test-%d", os.Getpid())
 	if err := g.mkdir(""); err != nil {
 		tb.Skipf("skipped: cannot make cgroups: %v", err)
 	}
@@ -58,15 +69,46 @@ func newGround(tb testing.TB) ground {
 // delegate gives the cgroups to be made in path the memory controller, which
 // on v1 all have.
 func (g ground) delegate(path string) error {
-	if g.files.source == record.SourceCgroup1 {
+	if g.v1 {
 		return nil
 	}
-	return os.WriteFile(filepath.Join(g.files.memory.path, g.parent, path, "cgroup.subtree_control"), []byte("+memory"), 0)
+	return os.WriteFile(filepath.Join(g.memory, g.parent, path, "cgroup.subtree_control"), []byte("+memory"), 0)
+}
+
+// files are those that a snapshot reads of a cgroup, by what they hold.
+func (g ground) files(path string) (procs, cpu string, others []string) {
+	memory, cpu, quota := g.memory+g.parent+path, g.cpu+g.parent+path, g.quota+g.parent+path
+	if g.v1 {
+		return memory + "/cgroup.procs", cpu + "/cpuacct.usage", []string{
+			memory + "/memory.usage_in_bytes", memory + "/memory.stat", memory + "/memory.limit_in_bytes", quota + "/cpu.cfs_quota_us",
+		}
+	}
+	return memory + "/cgroup.procs", cpu + "/cpu.stat", []string{memory + "/memory.current", memory + "/memory.stat", memory + "/memory.max", quota + "/cpu.max"}
+}
+
+// cpuNS is the CPU time that the cgroup has used.
+func (g ground) cpuNS(path string) uint64 {
+	g.Helper()
+	_, file, _ := g.files(path)
+	text, err := os.ReadFile(file)
+	if err != nil {
+		g.Fatal(err)
+	}
+	var n uint64
+	if g.v1 {
+		_, err = fmt.Sscan(string(text), &n)
+	} else if _, err = fmt.Sscanf(string(text), "usage_usec %d", &n); err == nil {
+		n *= 1000
+	}
+	if err != nil {
+		g.Fatalf("%s: %v", file, err)
+	}
+	return n
 }
 
 // roots are the mount points of the hierarchies.
 func (g ground) roots() []string {
-	return slices.Compact([]string{g.files.memory.path, g.files.cpu.path, g.files.quota.path})
+	return slices.Compact([]string{g.memory, g.cpu, g.quota})
 }
 
 func (g ground) mkdir(path string) error {
@@ -264,11 +306,7 @@ func TestChildCgroups(t *testing.T) {
 	stop := g.start(path+"/burnt", exec.Command("sh", "-c", "while :; do :; done"))
 	var burnt uint64
 	for start := time.Now(); burnt < 50e6 && time.Since(start) < 20*time.Second; time.Sleep(10 * time.Millisecond) {
-		used, err := value(&reader{}, g.files.cpu, g.parent[1:]+path+"/burnt"+g.files.cpuFile, g.files.cpuKey)
-		if err != nil {
-			t.Fatal(err)
-		}
-		burnt = used * g.files.cpuUnitNS
+		burnt = g.cpuNS(path + "/burnt")
 	}
 	stop()
 	g.remove(path + "/burnt")
@@ -290,7 +328,7 @@ func TestRemovedWhileRead(t *testing.T) {
 	if err := g.mkdir("/brief"); err != nil {
 		t.Fatal(err)
 	}
-	open, err := os.Open(g.files.memory.path + g.parent + "/brief/cgroup.procs")
+	open, err := os.Open(g.memory + g.parent + "/brief/cgroup.procs")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,62 +4,74 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
-	"path/filepath"
-	"strings"
+	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"winnow/tools/internal/cli"
 	"winnow/tools/internal/record"
+	"winnow/tools/readsysinfo/cgroup"
+	"winnow/tools/readsysinfo/document"
 )
 
 // source is where samples are taken: the cgroup files, or a document.
 type source struct {
+	settings
+	tool   *cli.Tool
+	bootID string
+	open   cgroup.Proc
+
+	cgroups  *cgroup.Files // nil for a document
+	document string        // its path
+	module   bool          // the document is the module's, made anew at each read
+	auto     bool          // the cgroup files serve where that is not to be had
+}
+
+// settings is how a source is to be read.
+type settings struct {
 	proc      procfs
-	bootID    string
+	from      string // auto, module, cgroup or a document's path
 	processes bool
 	span      time.Duration // of the rates, at least
-	tool      *cli.Tool
-
-	cmdlines time.Duration // to wait for them
-
-	cgroups  *cgroups // nil for a document
-	document string   // its path
-	module   bool     // the document is the module's, made anew at each read
-	auto     bool     // the cgroup files serve where that is not to be had
+	cmdlines  time.Duration // to wait for the command lines of a sample
 }
 
-// open finds the source that was asked for.
-func open(from string, proc procfs, processes bool, span time.Duration, t *cli.Tool) (*source, error) {
-	bootID, err := (&reader{}).read(proc.dir, "sys/kernel/random/boot_id", noLimit)
-	if err != nil {
+// openSource finds the source that was asked for.
+func openSource(with settings, t *cli.Tool) (*source, error) {
+	s := &source{settings: with, tool: t}
+	var err error
+	if s.bootID, err = with.proc.bootID(); err != nil {
 		return nil, err
 	}
-	src := &source{proc: proc, bootID: strings.TrimSpace(string(bootID)), processes: processes, span: span, tool: t}
-	modulePath := filepath.Join(proc.path, "sysinfo_winnow")
-	switch from {
-	case "module":
-		src.document, src.module = modulePath, true
-		return src, nil
-	case "auto":
-		src.document, src.module, src.auto = modulePath, true, true
-		// Opening it takes a snapshot.
-		if err := unix.Faccessat(unix.AT_FDCWD, modulePath, unix.R_OK, unix.AT_EACCESS); err != nil {
-			return src, src.fallBack(&fs.PathError{Op: "open", Path: modulePath, Err: err})
-		}
-		return src, nil
-	case "cgroup":
-		src.cgroups, err = findCgroups(proc)
-		return src, err
-	default:
-		src.document = from
-		return src, nil
+	if s.open, err = cgroup.OpenProc(string(with.proc)); err != nil {
+		return nil, err
 	}
+	switch with.from {
+	case "cgroup":
+		s.cgroups, err = cgroup.Open(s.open)
+	case "module", "auto":
+		s.document, s.module, s.auto = with.proc.path("sysinfo_winnow"), true, with.from == "auto"
+		// Opening it would take a snapshot.
+		if why := unix.Faccessat(unix.AT_FDCWD, s.document, unix.R_OK, unix.AT_EACCESS); s.auto && why != nil {
+			err = s.fallBack(&fs.PathError{Op: "open", Path: s.document, Err: why})
+		}
+	default:
+		s.document = with.from
+	}
+	if err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
 }
 
-func (s *source) close() { s.cgroups.close() }
+func (s *source) close() {
+	s.cgroups.Close()
+	s.open.Close()
+}
 
 // fallBack makes the cgroup files the source, from now on.
 func (s *source) fallBack(why error) (err error) {
@@ -67,7 +79,7 @@ func (s *source) fallBack(why error) (err error) {
 		s.tool.Warn("reading the cgroup files instead of the module's: %v", why)
 	}
 	s.document, s.module, s.auto = "", false, false
-	s.cgroups, err = findCgroups(s.proc)
+	s.cgroups, err = cgroup.Open(s.open)
 	return err
 }
 
@@ -77,46 +89,49 @@ func (s *source) key() string {
 	case s.module:
 		return record.SourceModule
 	case s.cgroups != nil:
-		return s.cgroups.source
+		return s.cgroups.Source
 	default:
 		return record.SourceFile + ":" + s.document
 	}
 }
 
-// take takes one sample: whole, or what rates are taken from.
-func (s *source) take(whole bool) (now *sample, err error) {
-	now = &sample{time: time.Now(), atNS: boottime()}
+// measure takes one sample: whole, or what rates are taken from.
+func (s *source) measure(whole bool) (*sample, error) {
+	now := &sample{time: time.Now(), atNS: cgroup.Boottime()}
 	if s.document != "" {
-		if err = s.readDocument(now); err == nil || !s.auto {
+		err := s.readDocument(now)
+		if err == nil || !s.auto {
 			return now, err
 		}
-		if err = s.fallBack(err); err != nil {
+		if err := s.fallBack(err); err != nil {
 			return nil, err
 		}
-		return s.take(whole)
+		return s.measure(whole)
 	}
-	now.source = s.cgroups.source
-	if now.memory, err = s.proc.memory(&reader{}); err != nil {
+	now.source = s.cgroups.Source
+	var err error
+	if now.memory, err = s.proc.memory(); err != nil {
 		return nil, err
 	}
-	if err := s.cgroups.take(now, s.processes, whole); err != nil {
+	want := cgroup.Options{Processes: s.processes, Limits: whole, Until: time.Now().Add(cgroup.Patience)}
+	if now.Measured, err = s.cgroups.MeasureAll(want); err != nil {
 		return nil, err
 	}
 	if whole {
-		s.proc.readCmdlines(now.containers, s.cmdlines)
+		s.open.ReadCmdlines(now.Containers, s.cmdlines)
 	}
 	return now, nil
 }
 
 func (s *source) readDocument(now *sample) error {
-	text, err := readBounded(s.document, maxDocument)
+	text, err := readBounded(s.document, document.MaxLength)
 	if s.module && errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%w: is the kernel module loaded?", err)
 	}
 	if err != nil {
 		return err
 	}
-	d, err := parseDocument(text, s.processes)
+	d, err := document.Parse(text, s.processes)
 	if err != nil {
 		return fmt.Errorf("%s: %w", s.document, err)
 	}
@@ -124,17 +139,31 @@ func (s *source) readDocument(now *sample) error {
 	if s.module {
 		now.source = record.SourceModule
 	}
-	if d.boottimeNS != 0 {
-		now.atNS = d.boottimeNS
+	if d.BoottimeNS != 0 {
+		now.atNS = d.BoottimeNS
 	}
-	now.memory = d.memory
-	return d.complete(s.proc, now)
+	now.memory = memory{d.TotalKB, d.FreeKB, d.AvailableKB}
+	now.Measured, err = d.Complete(s.open)
+	return err
 }
 
-// sample takes the sample to print. before are those that its rates are taken
-// from, oldest first: what is kept at statePath, which may be "", or else one
-// taken for it.
-func (s *source) sample(ctx context.Context, statePath string) (now *sample, before []counters, err error) {
+// readBounded reads a file of at most limit bytes; it need not have an end.
+func readBounded(path string, limit int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(text)) > limit {
+		err = fmt.Errorf("%s: longer than %d bytes", path, limit)
+	}
+	return text, err
+}
+
+// snapshot takes the sample to print. before are those that its rates are taken from, oldest first: what is kept at
+// statePath, which may be "", or else one taken for it.
+func (s *source) snapshot(ctx context.Context, statePath string) (now *sample, before []counters, err error) {
 	kept := state{BootID: s.bootID, Source: s.key()}
 	if statePath != "" {
 		if kept, err = readState(statePath); err != nil {
@@ -149,7 +178,7 @@ func (s *source) sample(ctx context.Context, statePath string) (now *sample, bef
 			}
 		}
 		asked := s.key()
-		if now, err = s.take(true); err != nil {
+		if now, err = s.measure(true); err != nil {
 			return nil, nil, err
 		}
 		if s.key() == asked {
@@ -159,50 +188,50 @@ func (s *source) sample(ctx context.Context, statePath string) (now *sample, bef
 	}
 }
 
-// base makes sure of a sample that is old enough to take rates from, by waiting
-// until the oldest of those kept, or one taken now, is.
+// base makes sure of a sample that is old enough to take rates from, by waiting until the oldest of those kept, or one
+// taken now, is.
 func (s *source) base(ctx context.Context, kept state) (state, error) {
-	asked := s.key()
-	samples := kept.usable(s.bootID, asked, boottime(), s.span)
+	usable := func() []counters { return kept.usable(s.bootID, s.key(), cgroup.Boottime(), s.span) }
+	samples := usable()
 	if len(samples) == 0 {
-		first, err := s.take(false)
+		first, err := s.measure(false)
 		if err != nil {
 			return state{}, err
 		}
-		if s.key() != asked { // fell back: the state may be of the cgroup files
-			samples = kept.usable(s.bootID, s.key(), boottime(), s.span)
-		}
-		if len(samples) == 0 {
+		if samples = usable(); len(samples) == 0 { // if it fell back, the state may be of the cgroup files
 			samples = []counters{newCounters(first)}
 		}
 	}
-	age := time.Duration(boottime() - samples[0].AtNS)
+	age := time.Duration(cgroup.Boottime() - samples[0].AtNS)
 	return state{s.bootID, s.key(), samples}, sleep(ctx, s.span-max(age, 0))
 }
 
-// keep writes the samples that later runs need to path.
-func (s *source) keep(path string, now *sample, before []counters) error {
+// writeState writes the samples that later runs need to path.
+func (s *source) writeState(path string, now *sample, before []counters) error {
 	samples := thin(append(before, newCounters(now)), now.atNS, s.span)
 	return state{s.bootID, s.key(), samples}.write(path)
 }
 
+// maxWarned is how many ids that several cgroups have are named: who makes them can make thousands.
+const maxWarned = 5
+
 // warn tells what the sample's lines do not.
 func (s *source) warn(now *sample) {
-	for _, double := range now.doubles[:min(len(now.doubles), maxDoubles)] {
+	for _, double := range now.Doubles[:min(len(now.Doubles), maxWarned)] {
 		s.tool.Warn("%s", double)
 	}
-	if more := len(now.doubles) - maxDoubles; more > 0 {
+	if more := len(now.Doubles) - maxWarned; more > 0 {
 		s.tool.Warn("%d more ids are those of several cgroups", more)
 	}
 	hidden := 0
-	for i := range now.containers {
-		if now.containers[i].hidden {
+	for i := range now.Containers {
+		if now.Containers[i].Hidden {
 			hidden++
 		}
 	}
 	if hidden > 0 {
 		s.tool.Warn("%s does not show the processes of containers (%d of %d): their names and resident memory are not known",
-			s.proc.path, hidden, len(now.containers))
+			s.proc, hidden, len(now.Containers))
 	}
 }
 

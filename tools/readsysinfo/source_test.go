@@ -5,6 +5,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"winnow/tools/readsysinfo/cgroup"
+	"winnow/tools/readsysinfo/document"
 )
 
 // Whatever is wrong with the module's file, the cgroup files serve instead
@@ -24,7 +27,7 @@ func TestFallBack(t *testing.T) {
 		{"a limit that is none", strings.Replace(good, `"memory_kb":6000`, `"memory_kb":6000,"cpu_limit_percent":"x"`, 1), "not a number from 0 up"},
 		{"truncated, or what", strings.Replace(good, `"cmdline":"b"`, `"cmdline":"b","cmdline_truncated":1`, 1), "not true or false"},
 		{"not an id", strings.Replace(good, idA, "../../etc", 1), "not a container's id"},
-		{"too long", strings.Repeat(" ", maxDocument) + good, "longer than"},
+		{"too long", strings.Repeat(" ", document.MaxLength) + good, "longer than"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -87,7 +90,7 @@ func TestRatesAfterFallBack(t *testing.T) {
 				t.Errorf("kept %+v, %v", st, err)
 			}
 			// The module's counters are good again, but are others.
-			tr.write("proc/sysinfo_winnow", moduleDocument(boottime(), 900e9))
+			tr.write("proc/sysinfo_winnow", moduleDocument(cgroup.Boottime(), 900e9))
 			s = tr.run("--source=auto", "--state", path)
 			if s.err != nil || s.host.Source != "module" || s.stderr != "" {
 				t.Fatalf("%v: %s%s", s.err, s.stderr, s.stdout)
@@ -108,7 +111,7 @@ func TestModuleIsOpenedOnce(t *testing.T) {
 	opened := make(chan bool, 1)
 	tr.pipe("proc/sysinfo_winnow", func() string {
 		tr.pipe("proc/sysinfo_winnow", func() string { opened <- true; return "" })
-		return moduleDocument(boottime(), 3e9)
+		return moduleDocument(cgroup.Boottime(), 3e9)
 	})
 	s := tr.run("--source=auto", "--state", kept)
 	if s.err != nil || s.stderr != "" || s.host.Source != "module" || len(s.containers) != 2 {
@@ -131,7 +134,7 @@ func TestModuleGoes(t *testing.T) {
 	tr := newTreeOfOne(t)
 	tr.pipe("proc/sysinfo_winnow", func() string {
 		os.Remove(filepath.Join(tr.dir, "proc/sysinfo_winnow"))
-		return moduleDocument(boottime(), 900e9)
+		return moduleDocument(cgroup.Boottime(), 900e9)
 	})
 	s := tr.run("--source=auto")
 	if s.err != nil || s.stderr != "" || s.host.Source != "cgroup2" || len(s.containers) != 1 ||

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/google/renameio/v2"
+
+	"winnow/tools/readsysinfo/cgroup"
 )
 
 const (
@@ -49,29 +51,30 @@ type counter struct {
 	StartNS uint64
 }
 
-func (c *container) counter() counter {
-	return counter{c.cpuNS, c.atNS, c.first.pid, c.first.startNS}
-}
-
-// counterOf is the counter of one of its processes.
-func (c *container) counterOf(p *process) counter {
-	return counter{p.cpuNS, c.atNS, p.pid, p.startNS}
+// counterOf is the counter of the container, or of one of its processes where p is not nil. There is none where its CPU
+// time is not known, or when that was read.
+func counterOf(c *cgroup.Container, p *cgroup.Process) (n counter, known bool) {
+	switch {
+	case c.AtNS == nil || p != nil && p.CPUNS == nil:
+		return counter{}, false
+	case p != nil:
+		return counter{*p.CPUNS, *c.AtNS, p.PID, p.StartNS}, true
+	default:
+		return counter{c.CPUNS, *c.AtNS, c.PID, c.StartNS}, true
+	}
 }
 
 func newCounters(s *sample) counters {
-	n := counters{AtNS: s.atNS, Containers: make(map[string]counter, len(s.containers))}
-	for i := range s.containers {
-		c := &s.containers[i]
-		n.AtNS = max(n.AtNS, c.atNS)
-		if c.atNS != 0 {
-			n.Containers[c.id] = c.counter()
+	n := counters{AtNS: s.atNS, Containers: make(map[string]counter, len(s.Containers)), Processes: make(map[int]counter)}
+	for i := range s.Containers {
+		c := &s.Containers[i]
+		if one, known := counterOf(c, nil); known {
+			n.Containers[c.ID] = one
+			n.AtNS = max(n.AtNS, one.AtNS)
 		}
-		for j := range c.processes {
-			if n.Processes == nil {
-				n.Processes = make(map[int]counter)
-			}
-			if p := &c.processes[j]; !p.cpuUnknown {
-				n.Processes[p.pid] = c.counterOf(p)
+		for j := range c.Listed {
+			if one, known := counterOf(c, &c.Listed[j]); known {
+				n.Processes[one.PID] = one
 			}
 		}
 	}
@@ -116,14 +119,14 @@ func parseState(text []byte) (state, error) {
 	var st state
 	head, rest, _ := strings.Cut(string(text), "\n")
 	if words := strings.Fields(head); len(words) > 1 && words[0] == "readsysinfo" && words[1] != stateVersion {
-		return st, fmt.Errorf("a state of version %s, of another release: this one keeps version %s", cut(words[1], 16), stateVersion)
+		return st, fmt.Errorf("a state of version %.16s, of another release: this one keeps version %s", words[1], stateVersion)
 	}
 	if _, err := fmt.Sscanf(head+"\n", stateLine, &st.BootID, &st.Source); err != nil {
 		return st, errors.New("not a state of readsysinfo")
 	}
 	for line := range strings.Lines(rest) {
 		if err := st.parseLine(line); err != nil {
-			return st, fmt.Errorf("not a state of readsysinfo: %q: %w", cut(line, 128), err)
+			return st, fmt.Errorf("not a state of readsysinfo: %.128q: %w", line, err)
 		}
 	}
 	return st, nil
@@ -214,10 +217,13 @@ func (st state) usable(bootID, source string, nowNS int64, span time.Duration) [
 	if st.BootID != bootID || st.Source != source {
 		return nil
 	}
-	return slices.DeleteFunc(st.Samples, func(s counters) bool {
-		age := time.Duration(nowNS - s.AtNS)
-		return age < 0 || age > max(maxInterval, 2*span)
-	})
+	var usable []counters
+	for _, s := range st.Samples {
+		if age := time.Duration(nowNS - s.AtNS); age >= 0 && age <= max(maxInterval, 2*span) {
+			usable = append(usable, s)
+		}
+	}
+	return usable
 }
 
 // spanning is how many of the samples, which are the oldest, are at least span
@@ -264,31 +270,25 @@ func (b bases) interval(nowNS int64) *int64 {
 	return milliseconds(nowNS - b[0].AtNS)
 }
 
-// ofContainer is a container's rate in percent of a core and its span in ms;
-// nil for what is new or was started anew.
-func (b bases) ofContainer(c *container) (percent *float64, intervalMS *int64) {
-	for _, s := range b {
-		if before, ok := s.Containers[c.id]; ok {
-			if percent, intervalMS = rate(before, c.counter()); percent != nil {
-				break
-			}
-		}
+// ofContainer is a container's rate in percent of a core and its span in ms; nil for what is new or was started anew.
+func (b bases) ofContainer(c *cgroup.Container) (percent *float64, intervalMS *int64) {
+	now, known := counterOf(c, nil)
+	for i := 0; known && percent == nil && i < len(b); i++ {
+		percent, intervalMS = rate(b[i].Containers[c.ID], now)
 	}
 	return percent, intervalMS
 }
 
 // ofProcess is the rate of one of a container's processes.
-func (b bases) ofProcess(c *container, p *process) (percent *float64) {
-	for _, s := range b {
-		if before, ok := s.Processes[p.pid]; ok && !p.cpuUnknown {
-			if percent, _ = rate(before, c.counterOf(p)); percent != nil {
-				break
-			}
-		}
+func (b bases) ofProcess(c *cgroup.Container, p *cgroup.Process) (percent *float64) {
+	now, known := counterOf(c, p)
+	for i := 0; known && percent == nil && i < len(b); i++ {
+		percent, _ = rate(b[i].Processes[p.PID], now)
 	}
 	return percent
 }
 
+// rate is nil where before is zero, or a counter of something else.
 func rate(before, now counter) (percent *float64, intervalMS *int64) {
 	same := before.PID == now.PID && before.StartNS == now.StartNS
 	span := now.AtNS - before.AtNS

@@ -17,6 +17,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"winnow/tools/internal/record"
+	"winnow/tools/readsysinfo/cgroup"
 )
 
 // documentAt is a document's time in the tests that need no real one.
@@ -265,13 +268,13 @@ func TestWaits(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			tr := newTreeOfOne(t)
-			start := boottime()
+			start := cgroup.Boottime()
 			st := state{BootID: test.boot, Source: test.source}
 			for _, age := range test.ages {
 				st.Samples = append(st.Samples, counters{Containers: same}.at(start-int64(age)))
 			}
 			s := tr.run("--span", test.span.String(), "--state", tr.keep(st))
-			took := boottime() - start
+			took := cgroup.Boottime() - start
 			if s.err != nil || s.stderr != "" {
 				t.Fatalf("%v: %s", s.err, s.stderr)
 			}
@@ -306,7 +309,7 @@ func TestStateIsKept(t *testing.T) {
 	t.Parallel()
 	tr := newTreeOfOne(t)
 	path := filepath.Join(tr.dir, "kept")
-	start := boottime()
+	start := cgroup.Boottime()
 	if s := tr.run("--state", path, "--processes"); s.err != nil {
 		t.Fatal(s.err)
 	}
@@ -320,7 +323,7 @@ func TestStateIsKept(t *testing.T) {
 	}
 	for _, s := range st.Samples {
 		a, p := s.Containers[idA], s.Processes[10]
-		if s.AtNS < start || s.AtNS > boottime() || a != (counter{3e9, a.AtNS, 10, 5e9}) || p != (counter{15e8, a.AtNS, 10, 5e9}) ||
+		if s.AtNS < start || s.AtNS > cgroup.Boottime() || a != (counter{3e9, a.AtNS, 10, 5e9}) || p != (counter{15e8, a.AtNS, 10, 5e9}) ||
 			a.AtNS < start || a.AtNS > s.AtNS {
 			t.Errorf("%+v", s)
 		}
@@ -590,7 +593,7 @@ func FuzzParseState(f *testing.F) {
 			t.Errorf("%q became %+v, and that %+v, %v", text, st, again, err)
 		}
 		const now = int64(1e12)
-		c := &container{id: idA, cpuNS: 5e9, atNS: now, first: process{pid: 10, startNS: 2}}
+		c := &cgroup.Container{Container: record.Container{ID: idA, CPUNS: 5e9, AtNS: new(now), PID: 10}, StartNS: 2}
 		samples := st.usable("b", "cgroup2", now, 5*time.Second)
 		b := newBases(samples, now, 5*time.Second)
 		percent, interval := b.ofContainer(c)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"winnow/tools/internal/record"
+	"winnow/tools/readsysinfo/cgroup"
 )
 
 const (
@@ -43,6 +44,17 @@ func newTreeOfOne(t *testing.T) tree {
 	tr.v2("/docker/"+idA, 10)
 	tr.process(10, "web", "S", 1, 500, "web\x00")
 	return tr
+}
+
+// proc opens the tree's procfs until the test ends.
+func (tr tree) proc() cgroup.Proc {
+	tr.t.Helper()
+	proc, err := cgroup.OpenProc(filepath.Join(tr.dir, "proc"))
+	if err != nil {
+		tr.t.Fatal(err)
+	}
+	tr.t.Cleanup(proc.Close)
+	return proc
 }
 
 func (tr tree) write(path, text string) {
@@ -206,7 +218,7 @@ func captureWithin(t *testing.T, budget time.Duration, args ...string) snapshot 
 
 // state writes a state of one sample that was taken so many seconds ago.
 func (tr tree) state(source string, seconds int64, s counters) (path string) {
-	return tr.keep(state{"this-boot", source, []counters{s.at(boottime() - seconds*1e9)}})
+	return tr.keep(state{"this-boot", source, []counters{s.at(cgroup.Boottime() - seconds*1e9)}})
 }
 
 // at are the counters as read at that time.

@@ -1,4 +1,4 @@
-package main
+package document
 
 import (
 	"fmt"
@@ -8,48 +8,49 @@ import (
 	"github.com/tidwall/gjson"
 
 	"winnow/tools/internal/record"
+	"winnow/tools/readsysinfo/cgroup"
 )
 
-// maxDepth bounds how deep a document nests.
-const maxDepth = 64
-
-// decoder reads the values of a document that is known to be JSON. err is what
-// was wrong first, and names the members that it lies in; from then on nothing
-// is read.
+// decoder reads the values of a document that is known to be JSON. err is what was wrong first, and names the members that
+// it lies in; from then on nothing is read.
 type decoder struct {
-	withProcesses bool
+	withProcesses bool // each is listed
 	err           error
 }
 
 // containers reads the list of them that the module gives.
-func (d *decoder) containers(list gjson.Result) (containers []documentContainer) {
+func (d *decoder) containers(list gjson.Result) (containers []Container) {
 	d.items(list, func(object gjson.Result) {
-		containers = append(containers, documentContainer{})
+		containers = append(containers, Container{})
 		c := &containers[len(containers)-1]
-		c.engine = record.EngineDocker // the only one that the module knew before it told
+		c.Engine = record.EngineDocker // the only one that the module knew before it told
 		var count, rssKB, vszKB uint64
 		d.members(object, func(name string, value gjson.Result) {
 			switch name {
 			case "id":
-				if c.id = d.text(value); !record.IsID(c.id) {
+				if c.ID = d.text(value); !record.IsID(c.ID) {
 					d.fail(value, "a container's id")
 				}
 			case "engine":
-				c.engine = cut(d.text(value), 32)
+				c.Engine = cut(d.text(value), 32)
 			case "cgroup_id":
 				c.cgroupID = d.number(value)
 			case "at_ns":
-				c.atNS = int64(d.number(value))
-			case "memory_kb":
-				c.memoryKB, c.memoryKnown = d.numberOrNull(value)
-			case "memory_limit_kb":
-				if limit, ok := d.numberOrNull(value); ok {
-					c.memoryLimit = &limit
+				if at := int64(d.number(value)); at != 0 {
+					c.AtNS = &at
 				}
+			case "memory_kb":
+				if n := d.numberOrNull(value); n != nil {
+					c.MemoryKB, c.memoryKnown = *n, true
+				}
+			case "memory_limit_kb":
+				c.MemoryLimitKB = d.numberOrNull(value)
 			case "cpu_ns":
-				c.cpuNS, c.cpuKnown = d.numberOrNull(value)
+				if n := d.numberOrNull(value); n != nil {
+					c.CPUNS, c.cpuKnown = *n, true
+				}
 			case "cpu_limit_percent":
-				c.cpuLimit = d.percentOrNull(value)
+				c.CPULimitPercent = d.percentOrNull(value)
 			case "process_count":
 				count = d.number(value)
 			case "rss_kb":
@@ -57,76 +58,86 @@ func (d *decoder) containers(list gjson.Result) (containers []documentContainer)
 			case "vsz_kb":
 				vszKB = d.number(value)
 			case "processes":
-				d.items(value, func(one gjson.Result) { c.add(d.process(one), d.withProcesses) })
+				d.items(value, func(object gjson.Result) {
+					one := d.process(object)
+					if one.PID == 0 {
+						d.fail(object, "a process with a pid")
+					}
+					c.Add(one, d.withProcesses)
+				})
 			}
 		})
-		c.count, c.rssKB, c.vszKB = int(count), rssKB, vszKB // they may not all be listed
-		if c.id == "" {
+		c.Processes, c.RSSKB, c.VSZKB = int(count), rssKB, vszKB // they may not all be listed
+		if c.ID == "" {
 			d.fail(object, "a container with an id")
 		}
 	})
 	return containers
 }
 
-// shims reads a list of the runtime's shims, one for each container. The id is
-// among the shim's arguments; what was measured is the shim itself.
-func (d *decoder) shims(list gjson.Result) (containers []documentContainer) {
+// shims reads a list of the runtime's shims, one for each container. The id is among the shim's arguments; what was
+// measured is the shim itself.
+func (d *decoder) shims(list gjson.Result) (containers []Container) {
 	index := make(map[string]int)
 	d.items(list, func(object gjson.Result) {
 		one := d.process(object)
-		namespace, rest, _ := strings.Cut(one.cmdline.text, " -id ")
+		if one.Cmdline == nil {
+			return
+		}
+		namespace, rest, _ := strings.Cut(*one.Cmdline, " -id ")
 		id, _, _ := strings.Cut(rest, " ")
 		if !record.IsID(id) {
 			return
-		}
-		engine := record.EngineContainerd
-		if strings.HasSuffix(namespace, " -namespace moby") {
-			engine = record.EngineDocker
 		}
 		i, ok := index[id]
 		if !ok {
 			i = len(containers)
 			index[id] = i
-			containers = append(containers, documentContainer{container: container{id: id, engine: engine}})
+			containers = append(containers, Container{})
 		}
 		c := &containers[i]
-		c.add(one, d.withProcesses)
-		c.memoryKB += one.rssKB
-		c.cpuNS += one.cpuNS
+		if c.ID, c.Engine = id, record.EngineContainerd; strings.HasSuffix(namespace, " -namespace moby") {
+			c.Engine = record.EngineDocker
+		}
+		c.Add(one, d.withProcesses)
+		c.MemoryKB += one.RSSKB
+		if one.CPUNS != nil {
+			c.CPUNS += *one.CPUNS
+		}
 	})
 	return containers
 }
 
 // process reads a process of either kind of document.
-func (d *decoder) process(object gjson.Result) (one process) {
+func (d *decoder) process(object gjson.Result) (one cgroup.Process) {
+	one.CPUNS = new(uint64(0))
 	truncated := false
 	d.members(object, func(name string, value gjson.Result) {
 		switch name {
 		case "pid":
-			one.pid = int(d.number(value))
+			one.PID = int(d.number(value))
 		case "name":
-			one.name = cut(d.text(value), 256)
+			one.Name = cut(d.text(value), 256)
 		case "state":
-			one.state = cut(d.text(value), 1)
+			one.State = cut(d.text(value), 1)
 		case "cmdline", "Cmdline":
 			if value.Type != gjson.Null {
-				one.cmdline = shorten(strings.TrimRight(d.text(value), " "))
+				text, cut := cgroup.ShortenCmdline(strings.TrimRight(d.text(value), " "))
+				one.Cmdline, truncated = &text, truncated || cut
 			}
 		case "cmdline_truncated":
-			truncated = d.flag(value)
+			truncated = d.flag(value) || truncated
 		case "start_ns":
-			one.startNS = d.number(value)
+			one.StartNS = d.number(value)
 		case "cpu_ns", "Cpu_Utilizado":
-			var known bool
-			one.cpuNS, known = d.numberOrNull(value)
-			one.cpuUnknown = !known
+			one.CPUNS = d.numberOrNull(value)
 		case "vsz_kb":
-			one.vszKB = d.number(value)
+			one.VSZKB = d.number(value)
 		case "rss_kb":
-			one.rssKB = d.number(value)
+			one.RSSKB = d.number(value)
 		}
 	})
-	one.cmdline.truncated = one.cmdline.truncated || truncated
+	one.CmdlineTruncated = truncated
 	return one
 }
 
@@ -165,11 +176,11 @@ func (d *decoder) number(value gjson.Result) uint64 {
 	return n
 }
 
-func (d *decoder) numberOrNull(value gjson.Result) (n uint64, known bool) {
+func (d *decoder) numberOrNull(value gjson.Result) *uint64 {
 	if value.Type == gjson.Null {
-		return 0, false
+		return nil
 	}
-	return d.number(value), true
+	return new(d.number(value))
 }
 
 // percentOrNull reads a number that may have decimals.

@@ -1,0 +1,84 @@
+package cgroup
+
+import (
+	"errors"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
+
+// dir is an open directory. Names are looked up from it, which spares the kernel the way there: a third of the work of
+// reading a small file.
+type dir struct {
+	fd   int
+	path string
+}
+
+func openDir(path string) (dir, error) { return dir{unix.AT_FDCWD, ""}.open(path) }
+
+func (d dir) open(name string) (dir, error) {
+	path := filepath.Join(d.path, name)
+	fd, err := unix.Openat(d.fd, name, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return dir{}, &fs.PathError{Op: "open", Path: path, Err: err}
+	}
+	return dir{fd, path}, nil
+}
+
+func (d dir) close() {
+	if d.path != "" {
+		unix.Close(d.fd)
+	}
+}
+
+// children names the directories in d. Most have none, which their link count tells without reading them.
+func (d dir) children() ([]string, error) {
+	var stat unix.Stat_t
+	if err := unix.Fstat(d.fd, &stat); err == nil && stat.Nlink == 2 {
+		return nil, nil
+	}
+	entries, err := os.ReadDir(d.path)
+	var names []string
+	for _, entry := range entries {
+		if entry.IsDir() {
+			names = append(names, entry.Name())
+		}
+	}
+	return names, err
+}
+
+// read returns what one of the kernel's files holds.
+func (d dir) read(name string) ([]byte, error) { return d.readUpTo(name, math.MaxInt) }
+
+// readUpTo returns what the file holds, up to limit bytes of it, and reads no more.
+func (d dir) readUpTo(name string, limit int) ([]byte, error) {
+	fd, err := unix.Openat(d.fd, name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: filepath.Join(d.path, name), Err: err}
+	}
+	defer unix.Close(fd)
+	const page = 4096
+	var text []byte
+	for {
+		text = slices.Grow(text, page)
+		got, err := unix.Read(fd, text[len(text):min(cap(text), limit)])
+		if err != nil {
+			return nil, &fs.PathError{Op: "read", Path: filepath.Join(d.path, name), Err: err}
+		}
+		text = text[:len(text)+got]
+		// Where there is more to come the kernel gives a page, less what of its last line does not fit. So most files
+		// take one read.
+		if got < page/2 || len(text) >= limit {
+			return text, nil
+		}
+	}
+}
+
+// gone tells whether err is what reading a process or cgroup that has ended gives.
+func gone(err error) bool {
+	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENODEV)
+}
