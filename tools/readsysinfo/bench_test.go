@@ -14,8 +14,8 @@ import (
 
 const manyContainers = 1000
 
-// BenchmarkSnapshot takes a snapshot of 1,000 containers of a process each,
-// against a C program that opens, reads and closes the same files.
+// BenchmarkSnapshot takes a snapshot of 1,000 containers of a process each, against a C program that opens, reads and
+// closes the same files.
 func BenchmarkSnapshot(b *testing.B) {
 	g := newGround(b)
 	dir := b.TempDir()

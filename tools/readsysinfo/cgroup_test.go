@@ -127,9 +127,8 @@ func TestLayouts(t *testing.T) {
 	}
 }
 
-// Memory is counted as Docker's client counts it: where the file cache is not
-// less than all that is in use, which a kernel that counts late can say, it is
-// not taken off.
+// Memory is counted as Docker's client counts it: where the file cache is not less than all that is in use, which a
+// kernel that counts late can say, it is not taken off.
 func TestMemory(t *testing.T) {
 	tests := []struct{ usage, inactive, want uint64 }{
 		{8192000, 2048000, 6000},
@@ -297,8 +296,8 @@ func TestContainerThatCannotBeMeasured(t *testing.T) {
 	}
 }
 
-// A cgroup of v2 without the controllers that count for an engine is none that
-// an engine made: it is named, is no failure, and is not waited for.
+// A cgroup of v2 without the controllers that count for an engine is none that an engine made: it is named, is no
+// failure, and is not waited for.
 func TestUncounted(t *testing.T) {
 	for _, file := range []string{"memory.current", "memory.stat", "cpu.stat"} {
 		t.Run(file, func(t *testing.T) {
@@ -322,8 +321,7 @@ func TestUncounted(t *testing.T) {
 	}
 }
 
-// A container that starts comes into one hierarchy of v1 after the other, and
-// is waited for, whatever needs its files.
+// A container that starts comes into one hierarchy of v1 after the other, and is waited for, whatever needs its files.
 func TestContainerThatStarts(t *testing.T) {
 	for _, from := range []string{"cgroup", "module"} {
 		t.Run(from, func(t *testing.T) {
@@ -389,5 +387,40 @@ func TestHiddenProcesses(t *testing.T) {
 	if len(s.containers) != 1 || s.containers[0].PID != 30 || s.containers[0].Processes != 2 ||
 		s.containers[0].MemoryKB != 6000 || s.containers[0].CPUPercent == nil {
 		t.Errorf("got %s", s.stdout)
+	}
+}
+
+// Each engine's containers are told apart by their cgroups, from the files and from a document alike.
+func TestEngines(t *testing.T) {
+	t.Parallel()
+	tr := newTree(t)
+	tr.cgroup2()
+	names := map[string]string{
+		"docker":     "/system.slice/docker-%s.scope",
+		"podman":     "/machine.slice/libpod-%s.scope",
+		"containerd": "/kubepods/pod1/%s",
+		"crio":       "/kubepods.slice/crio-%s.scope",
+	}
+	want := make(map[string]string)
+	document := `{"format":1,"boottime_ns":5,"total_memory_kb":5,"containers":[`
+	for engine, name := range names {
+		id, pid := testID(len(want)), 100+len(want)
+		want[id] = engine
+		tr.v2(fmt.Sprintf(name, id), pid)
+		tr.process(pid, "a", "S", 1, 5, "a\x00")
+		document += fmt.Sprintf(`{"engine":%q,"id":%q,"memory_kb":1,"cpu_ns":1,"process_count":1,"processes":[]},`, engine, id)
+	}
+	tr.v2("/machine.slice/libpod-conmon-"+idB+".scope", 100)
+	tr.write("document", strings.TrimSuffix(document, ",")+"]}")
+	for _, source := range []string{"cgroup", filepath.Join(tr.dir, "document")} {
+		s := tr.run("--source", source)
+		if s.err != nil || len(s.containers) != len(names) {
+			t.Fatalf("%v: %s%s", s.err, s.stderr, s.stdout)
+		}
+		for _, c := range s.containers {
+			if c.Engine != want[c.ID] {
+				t.Errorf("%s: %s is not of %q", source, c.ID, c.Engine)
+			}
+		}
 	}
 }

@@ -15,8 +15,7 @@ import (
 	"winnow/tools/readsysinfo/document"
 )
 
-// Both sources show as much of a command line, and tell alike of what they do
-// not show.
+// Both sources show as much of a command line, and tell alike of what they do not show.
 func TestCmdlines(t *testing.T) {
 	tests := []struct {
 		name, memory, document string
@@ -129,8 +128,7 @@ func (tr tree) hang(pid int) {
 	})
 }
 
-// Who hangs in a container's command line is not waited for, and costs that
-// container's alone.
+// Who hangs in a container's command line is not waited for, and costs that container's alone.
 func TestCmdlinesThatHang(t *testing.T) {
 	t.Parallel()
 	tr := newTree(t)
@@ -233,8 +231,7 @@ func TestBaseSample(t *testing.T) {
 	}
 }
 
-// Command lines that are held take no more room than a document may, and one
-// container does not take the others'.
+// Command lines that are held take no more room than a document may, and one container does not take the others'.
 func TestRoomForCmdlines(t *testing.T) {
 	t.Parallel()
 	tr := newTree(t)

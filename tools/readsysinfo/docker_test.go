@@ -22,8 +22,8 @@ func TestAgainstDockerStats(t *testing.T) {
 	start := func(load ...string) string {
 		return dockertest.Start(t, dockercontainer.Config{Cmd: load}, dockercontainer.HostConfig{})
 	}
-	// Each holds enough for the kernel's steps of up to 64 pages a core, in
-	// which it charges memory, to be well below 2 %.
+	// Each holds enough for the kernel's steps of up to 64 pages a core, in which it charges memory, to be well below 2
+	// %.
 	burning := start("-memory", "64", "-cpu", "40")
 	ids := map[string]string{
 		"burning": burning,
@@ -38,8 +38,7 @@ func TestAgainstDockerStats(t *testing.T) {
 	defer answer.Body.Close()
 	stats := json.NewDecoder(answer.Body)
 
-	// Both take their rate over the same seconds, so that what else the
-	// machine does weighs on both alike.
+	// Both take their rate over the same seconds, so that what else the machine does weighs on both alike.
 	var before, after dockercontainer.StatsResponse
 	if err := stats.Decode(&before); err != nil {
 		t.Fatal(err)
@@ -95,8 +94,8 @@ func awaitMemory(t *testing.T, least map[string]uint64) {
 	}
 }
 
-// memoryOf is what docker stats shows as memory in use, in kB. The engine takes
-// a second for each, so all are asked at once.
+// memoryOf is what docker stats shows as memory in use, in kB. The engine takes a second for each, so all are asked at
+// once.
 func memoryOf(t *testing.T, docker *client.Client, ids map[string]string) map[string]*atomic.Uint64 {
 	t.Helper()
 	memory := make(map[string]*atomic.Uint64)

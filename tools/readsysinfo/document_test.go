@@ -105,8 +105,8 @@ func TestModuleOnCgroup1(t *testing.T) {
 	}
 }
 
-// What the module tells of a container alone is printed as it stands, and its
-// rate is over the time between its own two readings.
+// What the module tells of a container alone is printed as it stands, and its rate is over the time between its own two
+// readings.
 func TestModuleFigures(t *testing.T) {
 	t.Parallel()
 	tr := newTree(t)
@@ -161,8 +161,8 @@ func TestExample(t *testing.T) {
 	}
 }
 
-// What the module leaves out of a single container is in the container's own
-// files, on v2 too, and one that has none there costs itself alone.
+// What the module leaves out of a single container is in the container's own files, on v2 too, and one that has none
+// there costs itself alone.
 func TestModuleLeavesToTheFiles(t *testing.T) {
 	tests := []struct{ name, figures string }{
 		{"both", `"at_ns":3,"memory_kb":null,"memory_limit_kb":9000,"cpu_ns":null,"cpu_limit_percent":null`},

@@ -10,8 +10,7 @@ import (
 	"winnow/tools/readsysinfo/cgroup"
 )
 
-// A container's own limits, as each version of the files tells them; null is
-// none, and so is what lacks its controller.
+// A container's own limits, as each version of the files tells them; null is none, and so is what lacks its controller.
 func TestLimits(t *testing.T) {
 	const none = -1
 	tests := []struct {
@@ -76,8 +75,8 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// With a relative --cgroup-parent a container of v1 has a path of its own in each
-// hierarchy, which its first process tells.
+// With a relative --cgroup-parent a container of v1 has a path of its own in each hierarchy, which its first process
+// tells.
 func TestOwnPaths(t *testing.T) {
 	tests := []struct {
 		name, told string // /proc/PID/cgroup; %s is the id

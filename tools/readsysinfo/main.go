@@ -1,6 +1,5 @@
-// Command readsysinfo prints one snapshot: a host line and a line for each
-// running container, with its memory, CPU time and CPU rate. It needs neither
-// root nor Docker's socket.
+// Command readsysinfo prints one snapshot: a host line and a line for each running container, with its memory, CPU time
+// and CPU rate. It needs neither root nor Docker's socket.
 package main
 
 import (

@@ -23,8 +23,8 @@ import (
 	"winnow/tools/internal/record"
 )
 
-// ground is a cgroup of the test's own in the host's real hierarchies. It is
-// removed after the test with all that is in it.
+// ground is a cgroup of the test's own in the host's real hierarchies. It is removed after the test with all that is in
+// it.
 type ground struct {
 	testing.TB
 	v1                 bool
@@ -66,8 +66,7 @@ func newGround(tb testing.TB) ground {
 	return g
 }
 
-// delegate gives the cgroups to be made in path the memory controller, which
-// on v1 all have.
+// delegate gives the cgroups to be made in path the memory controller, which on v1 all have.
 func (g ground) delegate(path string) error {
 	if g.v1 {
 		return nil
@@ -186,22 +185,10 @@ func sleeper(argv0 string) *exec.Cmd {
 	return cmd
 }
 
-func find(s snapshot, id string) *record.Container {
-	for i := range s.containers {
-		if s.containers[i].ID == id {
-			return &s.containers[i]
-		}
-	}
-	return nil
-}
-
-// testID is an id that no container of anybody else's has.
-func testID(n int) string { return fmt.Sprintf("%032x%032x", os.Getpid(), n) }
-
 func isTestID(id string) bool { return strings.HasPrefix(id, testID(0)[:32]) }
 
-// check fails the test where something is said of its containers. There may be
-// others on the host, which begin, end and fail as they like.
+// check fails the test where something is said of its containers. There may be others on the host, which begin, end and
+// fail as they like.
 func (g ground) check(s snapshot) {
 	g.Helper()
 	if s.stdout == "" || strings.Contains(s.stderr, testID(0)[:32]) {
@@ -209,8 +196,7 @@ func (g ground) check(s snapshot) {
 	}
 }
 
-// Whatever bytes names and arguments hold, the lines are JSON, and what is
-// UTF-8 in them stays as it is.
+// Whatever bytes names and arguments hold, the lines are JSON, and what is UTF-8 in them stays as it is.
 func TestHostileCommandLines(t *testing.T) {
 	g := newGround(t)
 	var every strings.Builder
@@ -290,8 +276,7 @@ func TestAsAnyUser(t *testing.T) {
 	t.Errorf("got %s", out)
 }
 
-// What ran in cgroups of the container's own counts, and CPU time stays when
-// they are removed.
+// What ran in cgroups of the container's own counts, and CPU time stays when they are removed.
 func TestChildCgroups(t *testing.T) {
 	g := newGround(t)
 	path := "/deep/er/" + testID(1)
@@ -321,8 +306,7 @@ func TestChildCgroups(t *testing.T) {
 	}
 }
 
-// A file that is open when its cgroup is removed gives an error of its own,
-// which is that of what has gone too.
+// A file that is open when its cgroup is removed gives an error of its own, which is that of what has gone too.
 func TestRemovedWhileRead(t *testing.T) {
 	g := newGround(t)
 	if err := g.mkdir("/brief"); err != nil {
@@ -351,8 +335,7 @@ func TestRemovedWhileRead(t *testing.T) {
 	}
 }
 
-// Containers that come and go while they are read are there whole or not at
-// all, and no snapshot fails for them.
+// Containers that come and go while they are read are there whole or not at all, and no snapshot fails for them.
 func TestContainersThatComeAndGo(t *testing.T) {
 	g := newGround(t)
 	ctx, stop := context.WithCancel(t.Context())

@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"io"
-	"math"
 	"time"
 
 	"winnow/tools/internal/record"
@@ -94,8 +93,3 @@ func (p printer) printContainer(write func(any) error, head record.Header, total
 	}
 	return nil
 }
-
-func percent(part, whole uint64) float64 { return round(float64(part) / float64(whole) * 100) }
-
-// round keeps two decimals.
-func round(x float64) float64 { return math.Round(x*100) / 100 }

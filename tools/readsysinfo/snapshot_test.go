@@ -26,8 +26,7 @@ func (w *brokenAfter) Write(text []byte) (int, error) {
 	return n, nil
 }
 
-// A snapshot that could not be written whole has no end, and leaves no state:
-// nobody has seen it.
+// A snapshot that could not be written whole has no end, and leaves no state: nobody has seen it.
 func TestWritingFails(t *testing.T) {
 	t.Parallel()
 	tr := newTree(t)

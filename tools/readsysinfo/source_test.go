@@ -10,9 +10,8 @@ import (
 	"winnow/tools/readsysinfo/document"
 )
 
-// Whatever is wrong with the module's file, the cgroup files serve instead
-// within the same snapshot, which says so once; but not where the module was
-// asked for by name.
+// Whatever is wrong with the module's file, the cgroup files serve instead within the same snapshot, which says so
+// once; but not where the module was asked for by name.
 func TestFallBack(t *testing.T) {
 	good := moduleDocument(5, 3e9)
 	tests := []struct {
@@ -50,8 +49,8 @@ func TestFallBack(t *testing.T) {
 	}
 }
 
-// After it fell back no rate is from what the module counted, whenever that was:
-// there is one from the state of the cgroup files, or it waits for one.
+// After it fell back no rate is from what the module counted, whenever that was: there is one from the state of the
+// cgroup files, or it waits for one.
 func TestRatesAfterFallBack(t *testing.T) {
 	counted := func(seconds uint64) counters {
 		return counters{Containers: map[string]counter{idA: {CPUNS: seconds * 1e9, PID: 10, StartNS: 5e9}}}

@@ -3,12 +3,15 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"math"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -94,8 +97,7 @@ func (tr tree) cgroup2() {
 	tr.write("cg/cgroup.controllers", "cpuset cpu io memory pids\n")
 }
 
-// v2 makes a cgroup with 8 MB in use, 2 MB of it inactive file cache, and
-// 3 s of CPU time.
+// v2 makes a cgroup with 8 MB in use, 2 MB of it inactive file cache, and 3 s of CPU time.
 func (tr tree) v2(path string, pids ...int) {
 	tr.write("cg"+path+"/cgroup.procs", lines(pids))
 	tr.write("cg"+path+"/memory.current", "8192000\n")
@@ -127,8 +129,8 @@ func text(cmdline *string) string {
 	return *cmdline
 }
 
-// process makes one that started at so many ticks, used 150 ticks of CPU time,
-// and has 2000 kB of virtual and 100 pages of resident memory.
+// process makes one that started at so many ticks, used 150 ticks of CPU time, and has 2000 kB of virtual and 100 pages
+// of resident memory.
 func (tr tree) process(pid int, name, state string, threads, start int, cmdline string) {
 	stat := fmt.Sprintf("%d (%s) %s 1 1 1 0 -1 4194304 98 0 0 0 100 50 7 7 20 0 %d 0 %d 2048000 100 18446744073709551615 9 9\n",
 		pid, name, state, threads, start)
@@ -152,9 +154,8 @@ func (tr tree) run(args ...string) snapshot {
 	return capture(tr.t, append([]string{"--proc-root", filepath.Join(tr.dir, "proc")}, args...)...)
 }
 
-// capture runs the tool; its rates are over no more than they must, unless the
-// arguments say otherwise, and command lines are waited for on a busy machine
-// too.
+// capture runs the tool; its rates are over no more than they must, unless the arguments say otherwise, and command
+// lines are waited for on a busy machine too.
 func capture(t *testing.T, args ...string) snapshot {
 	t.Helper()
 	return captureWithin(t, time.Minute, args...)
@@ -240,8 +241,8 @@ func (tr tree) keep(st state) (path string) {
 	return filepath.Join(tr.dir, "state")
 }
 
-// near tells whether a rate over ten seconds, and what a busy machine took
-// longer, is what it should be: exact, over the span that it tells.
+// near tells whether a rate over ten seconds, and what a busy machine took longer, is what it should be: exact, over
+// the span that it tells.
 func near(got *float64, intervalMS *int64, want float64) bool {
 	if got == nil || intervalMS == nil || *intervalMS < 10_000 {
 		return false
@@ -250,3 +251,42 @@ func near(got *float64, intervalMS *int64, want float64) bool {
 	// A busy machine reads the counters up to some hundred ms after it began.
 	return math.Abs(*got-exact) <= 0.005+exact*0.05
 }
+
+// pipe makes the file a pipe, and calls then when the tool has opened it; what that returns is what the tool reads.
+func (tr tree) pipe(path string, then func() string) {
+	tr.t.Helper()
+	path = filepath.Join(tr.dir, path)
+	if err := errors.Join(os.RemoveAll(path), syscall.Mkfifo(path, 0o600)); err != nil {
+		tr.t.Fatal(err)
+	}
+	go func() {
+		f, err := os.OpenFile(path, os.O_WRONLY, 0)
+		if err != nil {
+			tr.t.Error(err)
+			return
+		}
+		defer f.Close()
+		io.WriteString(f, then())
+	}()
+}
+
+// replace makes a regular file of what was a pipe.
+func (tr tree) replace(path, text string) {
+	tr.write(path+".new", text)
+	path = filepath.Join(tr.dir, path)
+	if err := os.Rename(path+".new", path); err != nil {
+		tr.t.Error(err)
+	}
+}
+
+func find(s snapshot, id string) *record.Container {
+	for i := range s.containers {
+		if s.containers[i].ID == id {
+			return &s.containers[i]
+		}
+	}
+	return nil
+}
+
+// testID is an id that no container of anybody else's has.
+func testID(n int) string { return fmt.Sprintf("%032x%032x", os.Getpid(), n) }

@@ -41,8 +41,8 @@ func trimPart(text []byte) []byte {
 	return text
 }
 
-// ShortenCmdline cuts a command line as one that is read from a process's memory is cut, where it is UTF-8 already: in it
-// U+FFFD stands for one byte that was none.
+// ShortenCmdline cuts a command line as one that is read from a process's memory is cut, where it is UTF-8 already: in
+// it U+FFFD stands for one byte that was none.
 func ShortenCmdline(text string) (short string, truncated bool) {
 	size := 0
 	for at, c := range text {

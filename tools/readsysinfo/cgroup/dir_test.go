@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Files longer than the buffer, and those that the kernel gives in pages but
-// for what of a line does not fit, are read to their end.
+// Files longer than the buffer, and those that the kernel gives in pages but for what of a line does not fit, are read
+// to their end.
 func TestLongFiles(t *testing.T) {
 	tests := []struct {
 		name   string
@@ -63,8 +63,7 @@ func TestLongFiles(t *testing.T) {
 	}
 }
 
-// No more is read than is asked for: of a command line the kernel would have to
-// find all that lies in the buffer.
+// No more is read than is asked for: of a command line the kernel would have to find all that lies in the buffer.
 func TestReadsNoMoreThanTheLimit(t *testing.T) {
 	var ends [2]int
 	if err := unix.Pipe2(ends[:], unix.O_NONBLOCK|unix.O_CLOEXEC); err != nil {

@@ -33,7 +33,8 @@ func (f *Files) usage(at dir, cg Cgroup, c *Container) error {
 	return err
 }
 
-// limits reads the cgroup's own. Without the controller it has no file of it, and no limit; "max" and -1 are none either.
+// limits reads the cgroup's own. Without the controller it has no file of it, and no limit; "max" and -1 are none
+// either.
 func (f *Files) limits(at dir, cg Cgroup, c *Container) error {
 	text, err := at.read(f.limitFile)
 	if err != nil && !errors.Is(err, unix.ENOENT) {
@@ -58,8 +59,8 @@ func (f *Files) limits(at dir, cg Cgroup, c *Container) error {
 	return nil
 }
 
-// readIn reads a file of the container's in the hierarchy of a controller. With a relative --cgroup-parent a container of
-// v1 has another path in each, which its process with that pid tells.
+// readIn reads a file of the container's in the hierarchy of a controller. With a relative --cgroup-parent a container
+// of v1 has another path in each, which its process with that pid tells.
 func (f *Files) readIn(hierarchy dir, controller string, cg Cgroup, pid int, file string) ([]byte, error) {
 	text, err := hierarchy.read(cg.Path + file)
 	if gone(err) && f.Source == record.SourceCgroup1 {

@@ -16,12 +16,12 @@ import (
 	"winnow/tools/internal/record"
 )
 
-// Patience is how long a container that starts may take until all its files are there: on v1 it comes into one hierarchy
-// after the other.
+// Patience is how long a container that starts may take until all its files are there: on v1 it comes into one
+// hierarchy after the other.
 const Patience = 200 * time.Millisecond
 
-// ErrUncounted is a cgroup without the controllers that count for an engine: on v2 whoever may make cgroups can give one
-// the name of a container.
+// ErrUncounted is a cgroup without the controllers that count for an engine: on v2 whoever may make cgroups can give
+// one the name of a container.
 var ErrUncounted = errors.New("passed over, since its cgroup counts no memory")
 
 // Options is what is measured besides memory and CPU time, and until when a container that starts is waited for.
@@ -185,8 +185,8 @@ func appendPids(pids []int, at dir) ([]int, error) {
 	return pids, err
 }
 
-// addHidden counts those of the unseen processes that are still there, but that procfs does not show: it is mounted with
-// hidepid, or they are in another PID namespace. A process that ends leaves its cgroup before it leaves procfs.
+// addHidden counts those of the unseen processes that are still there, but that procfs does not show: it is mounted
+// with hidepid, or they are in another PID namespace. A process that ends leaves its cgroup before it leaves procfs.
 func (c *Container) addHidden(unseen []int, at dir) {
 	still, err := pidsOf(at)
 	if err != nil {

@@ -51,8 +51,8 @@ func (p Proc) process(pid int) (found Process, live bool, err error) {
 	return found, live, err
 }
 
-// parseStat reads /proc/PID/stat, see proc_pid_stat(5). The name in it may hold any byte, so it ends at the last closing
-// parenthesis.
+// parseStat reads /proc/PID/stat, see proc_pid_stat(5). The name in it may hold any byte, so it ends at the last
+// closing parenthesis.
 func parseStat(text []byte) (p Process, live bool, err error) {
 	from, to := bytes.IndexByte(text, '('), bytes.LastIndexByte(text, ')')
 	if from < 0 || to < from {

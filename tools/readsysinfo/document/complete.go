@@ -9,8 +9,8 @@ import (
 )
 
 // Complete is the document's containers with what the cgroup files hold of what it left out, or measured of shims. Left
-// out are those that are not there any more; but a shim's figures stay, without a rate. An error is that the cgroup files
-// cannot be read.
+// out are those that are not there any more; but a shim's figures stay, without a rate. An error is that the cgroup
+// files cannot be read.
 func (d *Document) Complete(proc cgroup.Proc) (all cgroup.Measured, err error) {
 	var files *cgroup.Files
 	var found map[string][]cgroup.Cgroup

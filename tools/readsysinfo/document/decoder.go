@@ -11,8 +11,8 @@ import (
 	"winnow/tools/readsysinfo/cgroup"
 )
 
-// decoder reads the values of a document that is known to be JSON. err is what was wrong first, and names the members that
-// it lies in; from then on nothing is read.
+// decoder reads the values of a document that is known to be JSON. err is what was wrong first, and names the members
+// that it lies in; from then on nothing is read.
 type decoder struct {
 	withProcesses bool // each is listed
 	err           error

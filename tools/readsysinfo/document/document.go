@@ -1,6 +1,6 @@
 // Package document reads the snapshots that something else took: winnow's kernel module, or one of the modules that
-// winnow's forerunners were built on, which measured each container's shim. What a document leaves out of a container is
-// taken from its cgroup files. The text is not trusted: it costs no more memory than some times its length.
+// winnow's forerunners were built on, which measured each container's shim. What a document leaves out of a container
+// is taken from its cgroup files. The text is not trusted: it costs no more memory than some times its length.
 package document
 
 import (

@@ -13,45 +13,8 @@ import (
 	"winnow/tools/readsysinfo/cgroup"
 )
 
-// Each engine's containers are told apart by their cgroups, from the files and
-// from a document alike.
-func TestEngines(t *testing.T) {
-	t.Parallel()
-	tr := newTree(t)
-	tr.cgroup2()
-	names := map[string]string{
-		"docker":     "/system.slice/docker-%s.scope",
-		"podman":     "/machine.slice/libpod-%s.scope",
-		"containerd": "/kubepods/pod1/%s",
-		"crio":       "/kubepods.slice/crio-%s.scope",
-	}
-	want := make(map[string]string)
-	document := `{"format":1,"boottime_ns":5,"total_memory_kb":5,"containers":[`
-	for engine, name := range names {
-		id, pid := testID(len(want)), 100+len(want)
-		want[id] = engine
-		tr.v2(fmt.Sprintf(name, id), pid)
-		tr.process(pid, "a", "S", 1, 5, "a\x00")
-		document += fmt.Sprintf(`{"engine":%q,"id":%q,"memory_kb":1,"cpu_ns":1,"process_count":1,"processes":[]},`, engine, id)
-	}
-	tr.v2("/machine.slice/libpod-conmon-"+idB+".scope", 100)
-	tr.write("document", strings.TrimSuffix(document, ",")+"]}")
-	for _, source := range []string{"cgroup", filepath.Join(tr.dir, "document")} {
-		s := tr.run("--source", source)
-		if s.err != nil || len(s.containers) != len(names) {
-			t.Fatalf("%v: %s%s", s.err, s.stderr, s.stdout)
-		}
-		for _, c := range s.containers {
-			if c.Engine != want[c.ID] {
-				t.Errorf("%s: %s is not of %q", source, c.ID, c.Engine)
-			}
-		}
-	}
-}
-
-// Of several cgroups with one id the one counts that only the engine can have
-// made; the others are named, and no other container is lost. So it is in both
-// sources.
+// Of several cgroups with one id the one counts that only the engine can have made; the others are named, and no other
+// container is lost. So it is in both sources.
 func TestDoubles(t *testing.T) {
 	const user = "user.slice/user-1000.slice/user@1000.service/"
 	tests := []struct {
@@ -135,8 +98,8 @@ func TestDoubles(t *testing.T) {
 	}
 }
 
-// Where a document does not tell the cgroups, or tells others than there are,
-// nothing tells which container counts; no other is lost.
+// Where a document does not tell the cgroups, or tells others than there are, nothing tells which container counts; no
+// other is lost.
 func TestDoublesInADocument(t *testing.T) {
 	tests := []struct{ name, first, second, want string }{
 		{"no ids of cgroups", ``, ``, "nothing tells which of 2 is the one"},
@@ -176,8 +139,7 @@ func TestDoublesInADocument(t *testing.T) {
 	}
 }
 
-// Who makes cgroups can make thousands with one id, or of many; not all are
-// named.
+// Who makes cgroups can make thousands with one id, or of many; not all are named.
 func TestManyDoubles(t *testing.T) {
 	t.Parallel()
 	tr := newTree(t)
