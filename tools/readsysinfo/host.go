@@ -59,10 +59,8 @@ func (p procfs) pressure(resource string) *float64 {
 	if err != nil {
 		return nil
 	}
-	_, rest, _ := strings.Cut(string(text), "some avg10=")
-	number, _, _ := strings.Cut(rest, " ")
-	percent, err := strconv.ParseFloat(number, 64)
-	if err != nil {
+	var percent float64
+	if _, err := fmt.Sscanf(string(text), "some avg10=%g", &percent); err != nil {
 		return nil
 	}
 	return &percent

@@ -56,7 +56,7 @@ func counterOf(c *cgroup.Container, p *cgroup.Process) (n counter, known bool) {
 }
 
 func newCounters(s *sample) counters {
-	n := counters{AtNS: s.atNS, Containers: make(map[string]counter, len(s.Containers)), Processes: make(map[int]counter)}
+	n := counters{AtNS: s.atNS, Containers: make(map[string]counter), Processes: make(map[int]counter)}
 	for i := range s.Containers {
 		c := &s.Containers[i]
 		if one, known := counterOf(c, nil); known {
@@ -145,11 +145,7 @@ func (st *state) parseLine(line string) error {
 	case of == ofSample && last >= 0 && int64(n[0]) <= st.Samples[last].AtNS:
 		return errors.New("older than the sample before it")
 	case of == ofSample:
-		many := 0
-		if last >= 0 {
-			many = len(st.Samples[last].Containers)
-		}
-		st.Samples = append(st.Samples, counters{int64(n[0]), make(map[string]counter, many), make(map[int]counter)})
+		st.Samples = append(st.Samples, counters{int64(n[0]), make(map[string]counter), make(map[int]counter)})
 	case last < 0:
 		return errors.New("of no sample")
 	case of == ofProcess:
@@ -161,25 +157,20 @@ func (st *state) parseLine(line string) error {
 }
 
 func (st state) text() []byte {
-	lines := 1
-	for _, s := range st.Samples {
-		lines += 1 + len(s.Containers) + len(s.Processes)
-	}
-	b := make([]byte, 0, 128*lines)
-	b = fmt.Appendf(b, stateLine, st.BootID, st.Source)
+	b := fmt.Appendf(nil, stateLine, st.BootID, st.Source)
 	for _, s := range st.Samples {
 		b = fmt.Appendf(b, "%s %d\n", ofSample, s.AtNS)
 		for id, c := range s.Containers {
-			b = c.append(b, id)
+			b = c.appendLine(b, id)
 		}
 		for _, c := range s.Processes {
-			b = c.append(b, ofProcess)
+			b = c.appendLine(b, ofProcess)
 		}
 	}
 	return b
 }
 
-func (c counter) append(b []byte, of string) []byte {
+func (c counter) appendLine(b []byte, of string) []byte {
 	b = append(b, of...)
 	for _, n := range [...]uint64{c.CPUNS, uint64(c.AtNS), uint64(c.PID), c.StartNS} {
 		b = strconv.AppendUint(append(b, ' '), n, 10)

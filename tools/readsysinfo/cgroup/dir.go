@@ -6,7 +6,6 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -55,24 +54,22 @@ func (d dir) children() ([]string, error) {
 func (d dir) read(name string) ([]byte, error) { return d.readUpTo(name, math.MaxInt) }
 
 // readUpTo returns what the file holds, up to limit bytes of it, and reads no more.
-func (d dir) readUpTo(name string, limit int) ([]byte, error) {
+func (d dir) readUpTo(name string, limit int) (text []byte, err error) {
 	fd, err := unix.Openat(d.fd, name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: filepath.Join(d.path, name), Err: err}
 	}
 	defer unix.Close(fd)
-	const page = 4096
-	var text []byte
+	var page [4096]byte
 	for {
-		text = slices.Grow(text, page)
-		got, err := unix.Read(fd, text[len(text):min(cap(text), limit)])
+		got, err := unix.Read(fd, page[:min(len(page), limit-len(text))])
 		if err != nil {
 			return nil, &fs.PathError{Op: "read", Path: filepath.Join(d.path, name), Err: err}
 		}
-		text = text[:len(text)+got]
+		text = append(text, page[:got]...)
 		// Where there is more to come the kernel gives a page, less what of its last line does not fit. So most files
 		// take one read.
-		if got < page/2 || len(text) >= limit {
+		if got < len(page)/2 || len(text) >= limit {
 			return text, nil
 		}
 	}

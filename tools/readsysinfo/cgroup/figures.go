@@ -40,9 +40,8 @@ func (f *Files) limits(at dir, cg Cgroup, c *Container) error {
 	if err != nil && !errors.Is(err, unix.ENOENT) {
 		return err
 	}
-	var memory uint64
-	if n, _ := fmt.Sscan(string(text), &memory); n == 1 && memory < 1<<62 { // v1 has a number for none
-		c.MemoryLimitKB = new(memory >> 10)
+	if memory := wholeNumbers(text); len(memory) == 1 && memory[0] < 1<<62 { // v1 has a number for none
+		c.MemoryLimitKB = new(memory[0] >> 10)
 	}
 	var words []byte
 	for _, file := range f.quotaFiles {
@@ -52,9 +51,8 @@ func (f *Files) limits(at dir, cg Cgroup, c *Container) error {
 		}
 		words = append(words, text...)
 	}
-	var quota, period uint64
-	if n, _ := fmt.Sscan(string(words), &quota, &period); n == 2 && period > 0 {
-		c.CPULimitPercent = new(math.Round(float64(quota)/float64(period)*100*100) / 100)
+	if quota := wholeNumbers(words); len(quota) == 2 && quota[1] > 0 { // the quota and the period
+		c.CPULimitPercent = new(math.Round(float64(quota[0])/float64(quota[1])*100*100) / 100)
 	}
 	return nil
 }
@@ -86,6 +84,18 @@ func (f *Files) pathIn(controller string, pid int) (path, id string) {
 		}
 	}
 	return "", ""
+}
+
+// wholeNumbers are the text's first words that are such.
+func wholeNumbers(text []byte) (numbers []uint64) {
+	for word := range bytes.FieldsSeq(text) {
+		n, err := strconv.ParseUint(string(word), 10, 64)
+		if err != nil {
+			break
+		}
+		numbers = append(numbers, n)
+	}
+	return numbers
 }
 
 // number reads the number on the line of a file that begins with key.

@@ -8,9 +8,10 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"sync"
+	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"winnow/tools/internal/record"
@@ -58,13 +59,15 @@ func (f *Files) MeasureAll(want Options) (all Measured, err error) {
 		err     error
 	}
 	results := make([]result, len(cgroups))
-	var workers errgroup.Group
-	workers.SetLimit(min(runtime.GOMAXPROCS(0), 8))
-	for i, cg := range cgroups {
-		workers.Go(func() error {
-			r, c := &results[i], Container{Container: record.Container{ID: cg.ID, Engine: cg.Engine}}
-			r.Container, r.running, r.err = f.Measure(cg, c, want)
-			return nil
+	var next atomic.Int64
+	var workers sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), 8) {
+		workers.Go(func() {
+			for i := next.Add(1) - 1; i < int64(len(cgroups)); i = next.Add(1) - 1 {
+				r, cg := &results[i], cgroups[i]
+				known := Container{Container: record.Container{ID: cg.ID, Engine: cg.Engine}}
+				r.Container, r.running, r.err = f.Measure(cg, known, want)
+			}
 		})
 	}
 	workers.Wait()
