@@ -22,7 +22,7 @@ type source struct {
 	settings
 	tool   *cli.Tool
 	bootID string
-	open   cgroup.Proc
+	opened cgroup.Proc
 
 	cgroups  *cgroup.Files // nil for a document
 	document string        // its path
@@ -46,12 +46,12 @@ func openSource(with settings, t *cli.Tool) (*source, error) {
 	if s.bootID, err = with.proc.bootID(); err != nil {
 		return nil, err
 	}
-	if s.open, err = cgroup.OpenProc(string(with.proc)); err != nil {
+	if s.opened, err = cgroup.OpenProc(string(with.proc)); err != nil {
 		return nil, err
 	}
 	switch with.from {
 	case "cgroup":
-		s.cgroups, err = cgroup.Open(s.open)
+		s.cgroups, err = cgroup.Open(s.opened)
 	case "module", "auto":
 		s.document, s.module, s.auto = with.proc.path("sysinfo_winnow"), true, with.from == "auto"
 		// Opening it would take a snapshot.
@@ -70,7 +70,7 @@ func openSource(with settings, t *cli.Tool) (*source, error) {
 
 func (s *source) close() {
 	s.cgroups.Close()
-	s.open.Close()
+	s.opened.Close()
 }
 
 // fallBack makes the cgroup files the source, from now on.
@@ -79,7 +79,7 @@ func (s *source) fallBack(why error) (err error) {
 		s.tool.Warn("reading the cgroup files instead of the module's: %v", why)
 	}
 	s.document, s.module, s.auto = "", false, false
-	s.cgroups, err = cgroup.Open(s.open)
+	s.cgroups, err = cgroup.Open(s.opened)
 	return err
 }
 
@@ -118,7 +118,7 @@ func (s *source) measure(whole bool) (*sample, error) {
 		return nil, err
 	}
 	if whole {
-		s.open.ReadCmdlines(now.Containers, s.cmdlines)
+		s.opened.ReadCmdlines(now.Containers, s.cmdlines)
 	}
 	return now, nil
 }
@@ -143,7 +143,7 @@ func (s *source) readDocument(now *sample) error {
 		now.atNS = d.BoottimeNS
 	}
 	now.memory = memory{d.TotalKB, d.FreeKB, d.AvailableKB}
-	now.Measured, err = d.Complete(s.open)
+	now.Measured, err = d.Complete(s.opened)
 	return err
 }
 

@@ -72,8 +72,9 @@ func (f *Files) MeasureAll(want Options) (all Measured, err error) {
 	}
 	workers.Wait()
 
-	for i, r := range results {
-		if r.err != nil {
+	all.Containers = make([]Container, 0, len(results))
+	for i := range results {
+		if r := &results[i]; r.err != nil {
 			all.Failed = append(all.Failed, fmt.Errorf("container %s: %w", cgroups[i].ID, r.err))
 		} else if r.running {
 			all.Containers = append(all.Containers, r.Container)
