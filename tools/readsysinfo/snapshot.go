@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"encoding/json"
 	"io"
 	"time"
 
@@ -28,13 +29,7 @@ type printer struct {
 // print writes the sample's lines, and one that ends them. Rates are taken from before.
 func (p printer) print(out io.Writer, s *sample, before bases) error {
 	w := bufio.NewWriterSize(out, 64<<10)
-	lines := 0
-	write := func(v any) error {
-		lines++
-		line, err := record.Marshal(v)
-		w.Write(line) // where that fails Flush does
-		return err
-	}
+	lines := record.NewEncoder(w)
 	head := record.Header{
 		Type: record.TypeHost, Time: s.time.UTC(), Host: p.host,
 		Snapshot: s.time.UTC().Format("20060102T150405.000000000Z"),
@@ -43,16 +38,21 @@ func (p printer) print(out io.Writer, s *sample, before bases) error {
 	if err != nil {
 		return err
 	}
-	if err := write(host); err != nil {
+	if err := lines.Encode(&host); err != nil {
 		return err
 	}
+	count := 1 // of the lines
 	for i := range s.Containers {
-		if err := p.printContainer(write, head, s.memory.totalKB, &s.Containers[i], before); err != nil {
+		c := &s.Containers[i]
+		if count++; p.processes {
+			count += len(c.Listed)
+		}
+		if err := p.printContainer(lines, head, s.memory.totalKB, c, before); err != nil {
 			return err
 		}
 	}
 	head.Type = record.TypeEnd
-	if err := write(record.End{Header: head, Lines: lines}); err != nil {
+	if err := lines.Encode(record.End{Header: head, Lines: count}); err != nil {
 		return err
 	}
 	return w.Flush()
@@ -71,23 +71,23 @@ func (p printer) hostRecord(head record.Header, s *sample, before bases) (record
 }
 
 // printContainer writes a container's line, and those of its processes where they are asked for.
-func (p printer) printContainer(write func(any) error, head record.Header, totalKB uint64, c *cgroup.Container, before bases) error {
-	line := c.Container
+func (p printer) printContainer(lines *json.Encoder, head record.Header, totalKB uint64, c *cgroup.Container, before bases) error {
+	line := &c.Container
 	line.Header = head
 	line.Type = record.TypeContainer
 	line.MemoryPercent = percent(c.MemoryKB, totalKB)
 	line.CPUPercent, line.IntervalMS = before.ofContainer(c)
-	if err := write(line); err != nil || !p.processes {
+	if err := lines.Encode(line); err != nil || !p.processes {
 		return err
 	}
 	for i := range c.Listed {
 		one := &c.Listed[i]
-		line := one.Process
+		line := &one.Process
 		line.Header = head
 		line.Type, line.ID = record.TypeProcess, c.ID
 		line.MemoryPercent = percent(one.RSSKB, totalKB)
 		line.CPUPercent = before.ofProcess(c, one)
-		if err := write(line); err != nil {
+		if err := lines.Encode(line); err != nil {
 			return err
 		}
 	}

@@ -10,6 +10,7 @@ package record
 import (
 	"bytes"
 	"encoding/json"
+	"io"
 	"time"
 	"unicode/utf8"
 )
@@ -191,14 +192,19 @@ func Text(name, text string) Member {
 	return Raw(name, `"`+text+`"`)
 }
 
-// Marshal encodes v as one line with its newline. Unlike json.Marshal it
-// leaves <, > and & as they are: the lines are read by people too.
+// Marshal encodes v as one line with its newline.
 func Marshal(v any) ([]byte, error) {
 	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
+	if err := NewEncoder(&b).Encode(v); err != nil {
 		return nil, err
 	}
 	return b.Bytes(), nil
+}
+
+// NewEncoder makes one that writes each value as a line. Unlike json.Marshal it
+// leaves <, > and & as they are: the lines are read by people too.
+func NewEncoder(w io.Writer) *json.Encoder {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	return enc
 }

@@ -21,6 +21,7 @@ func (d *Document) Complete(proc cgroup.Proc) (all cgroup.Measured, err error) {
 		return err
 	})
 	defer func() { files.Close() }()
+	all.Containers = make([]cgroup.Container, 0, len(d.Containers))
 	want := cgroup.Options{Limits: true, Until: time.Now().Add(cgroup.Patience)}
 	for left := d.Containers; len(left) > 0; {
 		same := withOneID(left)

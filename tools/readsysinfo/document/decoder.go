@@ -7,69 +7,81 @@ import (
 
 	"github.com/tidwall/gjson"
 
+	"winnow/tools/internal/jsonscan"
 	"winnow/tools/internal/record"
 	"winnow/tools/readsysinfo/cgroup"
 )
 
-// decoder reads the values of a document that is known to be JSON. err is what was wrong first, and names the members
-// that it lies in; from then on nothing is read.
+// decoder reads a document's values one after the other, in one pass: a document of a thousand containers would take three
+// times as long with gjson, which goes over the text of a member again for each level that it nests. err is what was
+// wrong first, and names the members that it lies in; from then on nothing is read.
 type decoder struct {
+	scan          jsonscan.Scanner
 	withProcesses bool // each is listed
 	err           error
 }
 
+// leastText is about how much text the module writes of a container, in bytes, and at least.
+const leastText = 256
+
 // containers reads the list of them that the module gives.
-func (d *decoder) containers(list gjson.Result) (containers []Container) {
-	d.items(list, func(object gjson.Result) {
+func (d *decoder) containers() []Container {
+	containers := make([]Container, 0, len(d.scan.Text)/leastText+1)
+	d.items(func() {
+		from := d.scan.At
 		containers = append(containers, Container{})
 		c := &containers[len(containers)-1]
 		c.Engine = record.EngineDocker // the only one that the module knew before it told
 		var count, rssKB, vszKB uint64
-		d.members(object, func(name string, value gjson.Result) {
-			switch name {
+		d.members(func(name []byte) {
+			switch string(name) {
 			case "id":
-				if c.ID = d.text(value); !record.IsID(c.ID) {
-					d.fail(value, "a container's id")
+				from := d.scan.At
+				if c.ID = d.text(); !record.IsID(c.ID) {
+					d.fail(d.scan.Text[from:d.scan.At], "a container's id")
 				}
 			case "engine":
-				c.Engine = cut(d.text(value), 32)
+				c.Engine = cut(d.text(), 32)
 			case "cgroup_id":
-				c.cgroupID = d.number(value)
+				c.cgroupID = d.number()
 			case "at_ns":
-				if at := int64(d.number(value)); at != 0 {
+				if at := int64(d.number()); at != 0 {
 					c.AtNS = &at
 				}
 			case "memory_kb":
-				if n := d.numberOrNull(value); n != nil {
+				if n := d.numberOrNull(); n != nil {
 					c.MemoryKB, c.memoryKnown = *n, true
 				}
 			case "memory_limit_kb":
-				c.MemoryLimitKB = d.numberOrNull(value)
+				c.MemoryLimitKB = d.numberOrNull()
 			case "cpu_ns":
-				if n := d.numberOrNull(value); n != nil {
+				if n := d.numberOrNull(); n != nil {
 					c.CPUNS, c.cpuKnown = *n, true
 				}
 			case "cpu_limit_percent":
-				c.CPULimitPercent = d.percentOrNull(value)
+				c.CPULimitPercent = d.percentOrNull()
 			case "process_count":
-				count = d.number(value)
+				count = d.number()
 			case "rss_kb":
-				rssKB = d.number(value)
+				rssKB = d.number()
 			case "vsz_kb":
-				vszKB = d.number(value)
+				vszKB = d.number()
 			case "processes":
-				d.items(value, func(object gjson.Result) {
-					one := d.process(object)
+				d.items(func() {
+					from := d.scan.At
+					one := d.process()
 					if one.PID == 0 {
-						d.fail(object, "a process with a pid")
+						d.fail(d.scan.Text[from:d.scan.At], "a process with a pid")
 					}
 					c.Add(one, d.withProcesses)
 				})
+			default:
+				d.value()
 			}
 		})
 		c.Processes, c.RSSKB, c.VSZKB = int(count), rssKB, vszKB // they may not all be listed
 		if c.ID == "" {
-			d.fail(object, "a container with an id")
+			d.fail(d.scan.Text[from:d.scan.At], "a container with an id")
 		}
 	})
 	return containers
@@ -77,10 +89,10 @@ func (d *decoder) containers(list gjson.Result) (containers []Container) {
 
 // shims reads a list of the runtime's shims, one for each container. The id is among the shim's arguments; what was
 // measured is the shim itself.
-func (d *decoder) shims(list gjson.Result) (containers []Container) {
+func (d *decoder) shims() (containers []Container) {
 	index := make(map[string]int)
-	d.items(list, func(object gjson.Result) {
-		one := d.process(object)
+	d.items(func() {
+		one := d.process()
 		if one.Cmdline == nil {
 			return
 		}
@@ -109,109 +121,165 @@ func (d *decoder) shims(list gjson.Result) (containers []Container) {
 }
 
 // process reads a process of either kind of document.
-func (d *decoder) process(object gjson.Result) (one cgroup.Process) {
+func (d *decoder) process() (one cgroup.Process) {
 	one.CPUNS = new(uint64(0))
 	truncated := false
-	d.members(object, func(name string, value gjson.Result) {
-		switch name {
+	d.members(func(name []byte) {
+		switch string(name) {
 		case "pid":
-			one.PID = int(d.number(value))
+			one.PID = int(d.number())
 		case "name":
-			one.Name = cut(d.text(value), 256)
+			one.Name = cut(d.text(), 256)
 		case "state":
-			one.State = cut(d.text(value), 1)
+			one.State = cut(d.text(), 1)
 		case "cmdline", "Cmdline":
-			if value.Type != gjson.Null {
-				text, cut := cgroup.ShortenCmdline(strings.TrimRight(d.text(value), " "))
+			if !d.null() {
+				text, cut := cgroup.ShortenCmdline(strings.TrimRight(d.text(), " "))
 				one.Cmdline, truncated = &text, truncated || cut
 			}
 		case "cmdline_truncated":
-			truncated = d.flag(value) || truncated
+			truncated = d.flag() || truncated
 		case "start_ns":
-			one.StartNS = d.number(value)
+			one.StartNS = d.number()
 		case "cpu_ns", "Cpu_Utilizado":
-			one.CPUNS = d.numberOrNull(value)
+			one.CPUNS = d.numberOrNull()
 		case "vsz_kb":
-			one.VSZKB = d.number(value)
+			one.VSZKB = d.number()
 		case "rss_kb":
-			one.RSSKB = d.number(value)
+			one.RSSKB = d.number()
+		default:
+			d.value()
 		}
 	})
 	one.CmdlineTruncated = truncated
 	return one
 }
 
-// members calls read with each of an object's.
-func (d *decoder) members(object gjson.Result, read func(name string, value gjson.Result)) {
-	if !object.IsObject() {
-		d.fail(object, "an object")
-		return
-	}
-	object.ForEach(func(name, value gjson.Result) bool {
-		if read(name.Str, value); d.err != nil {
-			d.err = fmt.Errorf("%.64s: %w", name.Str, d.err)
+// members calls read with the name of each of an object's; it reads the value.
+func (d *decoder) members(read func(name []byte)) {
+	d.walk('{', '}', "an object", func() {
+		name := d.quoted()
+		d.scan.Space()
+		if d.err == nil && !d.scan.Take(':') {
+			d.broken()
 		}
-		return d.err == nil
+		d.scan.Space()
+		if d.err != nil {
+			return
+		}
+		if read(name); d.err != nil {
+			d.err = fmt.Errorf("%.64s: %w", name, d.err)
+		}
 	})
 }
 
-// items calls read with each of a list's.
-func (d *decoder) items(list gjson.Result, read func(value gjson.Result)) {
-	if !list.IsArray() {
-		d.fail(list, "a list")
+// items calls read at each of a list's; it reads it.
+func (d *decoder) items(read func()) { d.walk('[', ']', "a list", read) }
+
+// walk goes over what stands between two brackets.
+func (d *decoder) walk(open, end byte, what string, read func()) {
+	d.scan.Space()
+	if d.err != nil || !d.scan.Take(open) {
+		d.fail(d.value(), what)
 		return
 	}
-	list.ForEach(func(_, value gjson.Result) bool {
-		read(value)
-		return d.err == nil
-	})
+	d.scan.Space()
+	for first := true; d.err == nil && !d.scan.Take(end); first = false {
+		if !first && !d.scan.Take(',') {
+			d.broken()
+			return
+		}
+		d.scan.Space()
+		if read(); d.err == nil {
+			d.scan.Space()
+		}
+	}
+}
+
+// value reads a value of any kind, and gives it as it stands.
+func (d *decoder) value() []byte {
+	from := d.scan.At
+	if d.err == nil && !d.scan.Value(maxDepth) {
+		d.broken()
+	}
+	if d.err != nil {
+		return nil
+	}
+	return d.scan.Text[from:d.scan.At]
 }
 
 // number reads a whole number below 2^63.
-func (d *decoder) number(value gjson.Result) uint64 {
-	n, err := strconv.ParseUint(value.Raw, 10, 63)
+func (d *decoder) number() uint64 {
+	text := d.value()
+	n, err := strconv.ParseUint(string(text), 10, 63)
 	if err != nil {
-		d.fail(value, "a whole number")
+		d.fail(text, "a whole number")
 	}
 	return n
 }
 
-func (d *decoder) numberOrNull(value gjson.Result) *uint64 {
-	if value.Type == gjson.Null {
+func (d *decoder) numberOrNull() *uint64 {
+	if d.null() {
 		return nil
 	}
-	return new(d.number(value))
+	return new(d.number())
 }
 
 // percentOrNull reads a number that may have decimals.
-func (d *decoder) percentOrNull(value gjson.Result) *float64 {
-	if value.Type == gjson.Null {
+func (d *decoder) percentOrNull() *float64 {
+	if d.null() {
 		return nil
 	}
-	x, err := strconv.ParseFloat(value.Raw, 64)
+	text := d.value()
+	x, err := strconv.ParseFloat(string(text), 64)
 	if err != nil || x < 0 {
-		d.fail(value, "a number from 0 up")
+		d.fail(text, "a number from 0 up")
 	}
 	return &x
 }
 
-func (d *decoder) flag(value gjson.Result) bool {
-	if !value.IsBool() {
-		d.fail(value, "true or false")
+// null reads a null, if that is next.
+func (d *decoder) null() bool {
+	is := d.scan.At < len(d.scan.Text) && d.scan.Text[d.scan.At] == 'n'
+	if is {
+		d.value()
 	}
-	return value.Bool()
+	return is
 }
 
-func (d *decoder) text(value gjson.Result) string {
-	if value.Type != gjson.String {
-		d.fail(value, "a string")
+func (d *decoder) flag() bool {
+	text := string(d.value())
+	if text != "true" && text != "false" {
+		d.fail([]byte(text), "true or false")
 	}
-	return value.Str
+	return text == "true"
 }
 
-func (d *decoder) fail(value gjson.Result, want string) {
+func (d *decoder) text() string { return string(d.quoted()) }
+
+// quoted reads a string, of which the bytes are the document's where they can be.
+func (d *decoder) quoted() []byte {
+	d.scan.Escaped = false
+	text := d.value()
+	switch {
+	case len(text) == 0 || text[0] != '"':
+		d.fail(text, "a string")
+		return nil
+	case d.scan.Escaped:
+		return []byte(gjson.ParseBytes(text).Str)
+	}
+	return text[1 : len(text)-1]
+}
+
+func (d *decoder) fail(value []byte, want string) {
 	if d.err == nil {
-		d.err = fmt.Errorf("not %s: %.64s", want, value.Raw)
+		d.err = fmt.Errorf("not %s: %.64s", want, value)
+	}
+}
+
+func (d *decoder) broken() {
+	if d.err == nil {
+		d.err = fmt.Errorf("byte %d: not JSON, cut short, or nested deeper than %d", d.scan.At, maxDepth)
 	}
 }
 

@@ -6,11 +6,8 @@ package document
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
-
-	"github.com/tidwall/gjson"
 
 	"winnow/tools/internal/jsonscan"
 	"winnow/tools/readsysinfo/cgroup"
@@ -40,40 +37,37 @@ type Container struct {
 // Parse reads a whole document of either kind, with the containers' processes where that is asked. Unknown members are
 // passed over. A format that is not named before the containers is not known. An error names the member that is wrong.
 func Parse(text []byte, withProcesses bool) (*Document, error) {
-	scan := jsonscan.Scanner{Text: text}
-	scan.Space()
-	from := scan.At
-	if !scan.Value(maxDepth) {
-		return nil, fmt.Errorf("byte %d: not JSON, cut short, or nested deeper than %d", scan.At, maxDepth)
-	}
-	rest := bytes.Trim(text[scan.At:], " \t\r\n\x00")
-
-	in := decoder{withProcesses: withProcesses}
+	in := decoder{scan: jsonscan.Scanner{Text: text}, withProcesses: withProcesses}
 	d := &Document{}
 	var format uint64
 	var containers []Container
 	var listed bool
-	in.members(gjson.ParseBytes(text[from:scan.At]), func(name string, value gjson.Result) {
-		switch name {
+	in.members(func(name []byte) {
+		switch string(name) {
 		case "format":
-			format = in.number(value)
+			format = in.number()
 		case "boottime_ns":
-			d.BoottimeNS = int64(in.number(value))
+			d.BoottimeNS = int64(in.number())
 		case "total_memory_kb":
-			d.TotalKB = in.number(value)
+			d.TotalKB = in.number()
 		case "free_memory_kb":
-			d.FreeKB = in.number(value)
+			d.FreeKB = in.number()
 		case "available_memory_kb":
-			d.AvailableKB = in.number(value)
+			d.AvailableKB = in.number()
 		case "containers":
 			if listed = true; format == 1 {
-				containers = in.containers(value)
+				containers = in.containers()
+			} else {
+				in.value()
 			}
 		case "processes":
 			d.shims = true
-			d.Containers = in.shims(value)
+			d.Containers = in.shims()
+		default:
+			in.value()
 		}
 	})
+	rest := bytes.Trim(text[in.scan.At:], " \t\r\n\x00")
 	switch {
 	case in.err != nil:
 		return nil, in.err
