@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -154,11 +155,22 @@ func readBounded(path string, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err == nil && int64(len(text)) > limit {
-		err = fmt.Errorf("%s: longer than %d bytes", path, limit)
+	size, err := f.Seek(0, io.SeekEnd) // the module's file tells it too
+	if err == nil {
+		_, err = f.Seek(0, io.SeekStart)
 	}
-	return text, err
+	if err != nil {
+		size = 256 << 10 // a pipe
+	}
+	var b bytes.Buffer
+	b.Grow(int(min(max(size, 0), limit)) + bytes.MinRead) // with room to find the end in
+	if _, err := b.ReadFrom(io.LimitReader(f, limit+1)); err != nil {
+		return nil, err
+	}
+	if int64(b.Len()) > limit {
+		return nil, fmt.Errorf("%s: longer than %d bytes", path, limit)
+	}
+	return b.Bytes(), nil
 }
 
 // snapshot takes the sample to print. before are those that its rates are taken from, oldest first: what is kept at

@@ -26,7 +26,7 @@ func (d *Document) Complete(proc cgroup.Proc) (all cgroup.Measured, err error) {
 	for left := d.Containers; len(left) > 0; {
 		same := withOneID(left)
 		left = left[len(same):]
-		c := &same[0]
+		c := same[0]
 		if len(same) == 1 && c.memoryKnown && c.cpuKnown {
 			all.Containers = append(all.Containers, c.Container)
 			continue
@@ -52,7 +52,7 @@ func (d *Document) Complete(proc cgroup.Proc) (all cgroup.Measured, err error) {
 }
 
 // withOneID is what a list in the order of ids begins with that has one id.
-func withOneID(list []Container) []Container {
+func withOneID(list []*Container) []*Container {
 	n := 1
 	for n < len(list) && list[n].ID == list[0].ID {
 		n++
@@ -86,8 +86,8 @@ func (d *Document) complete(c *Container, files *cgroup.Files, at *cgroup.Cgroup
 
 // pick is which of a document's containers with one id counts, and its cgroup among those with the id. A document tells
 // the cgroups by their inodes; nil is returned where that does not help.
-func pick(files *cgroup.Files, same []Container, among []cgroup.Cgroup) (c *Container, at *cgroup.Cgroup, said string) {
-	c = &same[0]
+func pick(files *cgroup.Files, same []*Container, among []cgroup.Cgroup) (c *Container, at *cgroup.Cgroup, said string) {
+	c = same[0]
 	if len(same) == 1 && len(among) == 0 {
 		return c, nil, ""
 	}
@@ -95,8 +95,8 @@ func pick(files *cgroup.Files, same []Container, among []cgroup.Cgroup) (c *Cont
 		return c, &among[0], ""
 	}
 	told := make(map[uint64]*Container)
-	for i := range same {
-		told[same[i].cgroupID] = &same[i]
+	for _, one := range same {
+		told[one.cgroupID] = one
 	}
 	delete(told, 0)
 	met := 0

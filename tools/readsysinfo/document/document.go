@@ -23,8 +23,8 @@ const maxDepth = 64
 type Document struct {
 	BoottimeNS                   int64 // when it was begun, since the host's boot; 0 where it does not tell
 	TotalKB, FreeKB, AvailableKB uint64
-	Containers                   []Container // in the order of their ids
-	shims                        bool        // what was measured of a container is its runtime's shim
+	Containers                   []*Container // in the order of their ids
+	shims                        bool         // what was measured of a container is its runtime's shim
 }
 
 // Container is one of a document's.
@@ -62,7 +62,7 @@ func Parse(text []byte, withProcesses bool) (*Document, error) {
 			}
 		case "processes":
 			d.shims = true
-			d.Containers = in.shims()
+			d.order(in.shims())
 		default:
 			in.value()
 		}
@@ -78,21 +78,30 @@ func Parse(text []byte, withProcesses bool) (*Document, error) {
 	case listed && len(rest) > 0: // some of the forerunners leave rubbish there
 		return nil, errors.New("goes on after its end")
 	case listed:
-		d.shims, d.Containers = false, containers
+		d.shims = false
+		d.order(containers)
 		d.setTimes()
 	case d.shims:
 		d.AvailableKB = max(d.AvailableKB, d.FreeKB)
 	default:
 		return nil, errors.New("has neither a list of containers nor one of processes")
 	}
-	slices.SortFunc(d.Containers, func(a, b Container) int { return strings.Compare(a.ID, b.ID) })
 	return d, nil
+}
+
+// order sets the containers, in the order of their ids.
+func (d *Document) order(containers []Container) {
+	d.Containers = make([]*Container, len(containers))
+	for i := range containers {
+		d.Containers[i] = &containers[i]
+	}
+	slices.SortFunc(d.Containers, func(a, b *Container) int { return strings.Compare(a.ID, b.ID) })
 }
 
 // setTimes sets when the CPU time of a container was read where the module did not tell: after it began.
 func (d *Document) setTimes() {
-	for i := range d.Containers {
-		if c := &d.Containers[i]; c.AtNS == nil && d.BoottimeNS != 0 {
+	for _, c := range d.Containers {
+		if c.AtNS == nil && d.BoottimeNS != 0 {
 			c.AtNS = &d.BoottimeNS
 		}
 	}
