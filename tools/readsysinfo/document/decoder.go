@@ -22,7 +22,7 @@ type decoder struct {
 }
 
 // leastText is about how much text the module writes of a container, in bytes, and at least.
-const leastText = 256
+const leastText = 400
 
 // containers reads the list of them that the module gives.
 func (d *decoder) containers() []Container {
