@@ -1,6 +1,9 @@
 package record
 
-import "strings"
+import (
+	"strings"
+	"time"
+)
 
 // maxUnread bounds in bytes what is told of a label's value that cannot be read.
 const maxUnread = 40
@@ -8,27 +11,40 @@ const maxUnread = 40
 // Consent is what a container's labels say about its being killed. The zero
 // Consent is that of a container without labels.
 type Consent struct {
-	Managed   bool // may be judged and killed
-	Protected bool // is never killed, whatever else is said
+	Managed   bool          // may be judged and killed
+	Protected bool          // is never killed, whatever else is said
+	TTL       time.Duration // the age at which a policy lets it go, 0 where it names none
 
-	// Unread is the label of these two that is neither true nor false, such as
-	// winnow.protect=yes. It protects, so then Protected is set.
+	// Unread is the label of winnow's that cannot be read: one that there is not, or
+	// a value that it cannot have, such as winnow.protect=yes. It protects, so then
+	// Protected is set.
 	Unread string
 }
 
 // Label takes in one of the container's labels, in whatever order.
 func (c *Consent) Label(name, value string) {
-	switch {
-	case name != LabelManaged && name != LabelProtect, value == "false":
-	case value != "true":
+	if !strings.HasPrefix(name, LabelPrefix) || name == LabelTest {
+		return
+	}
+	read := value == "true" || value == "false"
+	switch name {
+	case LabelManaged:
+		c.Managed = c.Managed || value == "true"
+	case LabelProtect:
+		c.Protected = c.Protected || value == "true"
+	case LabelTTL:
+		ttl, err := ParseDuration(value)
+		if read = err == nil && ttl > 0; read {
+			c.TTL = ttl
+		}
+	default:
+		read = false
+	}
+	if !read {
 		c.Protected = true
 		if c.Unread == "" || name == LabelProtect {
-			c.Unread = name + "=" + Shorten(value, maxUnread)
+			c.Unread = Shorten(name, maxUnread) + "=" + Shorten(value, maxUnread)
 		}
-	case name == LabelManaged:
-		c.Managed = true
-	default:
-		c.Protected = true
 	}
 }
 

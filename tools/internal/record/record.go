@@ -22,6 +22,7 @@ const (
 	TypeProcess   = "process"
 	TypeEnd       = "end"
 	TypeKill      = "kill"
+	TypeRule      = "rule"
 )
 
 // The values of Host.Source: where a snapshot was read.
@@ -63,10 +64,20 @@ const (
 	ResultFailed    = "failed"    // Error says why
 )
 
+// The values of Rule.Event.
+const (
+	RuleWithdrawn = "withdrawn" // the notice of a container that had one
+	RuleLimited   = "limited"   // so many were condemned that the next must wait
+	RuleUnread    = "unread"    // a label of winnow's cannot be read, and protects
+)
+
 // The labels by which a container takes part in winnow.
 const (
+	LabelPrefix  = "winnow."
 	LabelManaged = "winnow.managed" // "true": may be judged and killed
 	LabelProtect = "winnow.protect" // "true": is never killed, whatever else is said
+	LabelTTL     = "winnow.ttl"     // the age, such as 2h, at which a policy lets it go
+	LabelTest    = "winnow.test"    // of a test container: the name of the winnow that started it
 )
 
 // Header begins every line.
@@ -129,9 +140,15 @@ type Container struct {
 	// Added by classify. It writes null for a class that is not known yet,
 	// and for the rank of a container that takes no part.
 	Class   string `json:"class,omitempty"`   // low or high
-	Verdict string `json:"verdict,omitempty"` // keep or kill
+	Verdict string `json:"verdict,omitempty"` // keep, warn or kill
 	Reason  string `json:"reason,omitempty"`  // of the verdict, for people
-	Rank    int    `json:"rank,omitempty"`    // 1 is the last of its class to be killed
+	Rank    int    `json:"rank,omitempty"`    // 1 is the last of its class, or of its rule's group, to be killed
+
+	// Added by classify with a policy file, where they say something.
+	Rule    string     `json:"rule,omitempty"`     // whose verdict it is, or that came nearest
+	Would   string     `json:"would,omitempty"`    // warn or kill: what the rule would have said, were it not dry
+	KillAt  *time.Time `json:"kill_at,omitempty"`  // of a warning: it is killed in the first snapshot from then on in which all still holds
+	GraceMS *int64     `json:"grace_ms,omitempty"` // of a kill: between SIGTERM and SIGKILL, in place of killctr's --grace
 }
 
 // Process is one process of a container, with readsysinfo --processes.
@@ -154,6 +171,17 @@ type Process struct {
 type End struct {
 	Header
 	Lines int `json:"lines"` // how many host, container and process lines of the snapshot came before it
+}
+
+// Rule is what a rule of the policy says besides the verdicts.
+type Rule struct {
+	Header
+	Rule   string `json:"rule"`   // its name, "" where it is about all rules
+	Event  string `json:"event"`  // withdrawn, limited or unread
+	Mode   string `json:"mode"`   // enforce or dry
+	ID     string `json:"id"`     // the container's, "" where it is about none
+	Name   string `json:"name"`   // the container's
+	Reason string `json:"reason"` // for people
 }
 
 // Kill is what became of one verdict kill.
