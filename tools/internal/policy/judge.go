@@ -120,12 +120,11 @@ func (c *Container) measure(highCPU, highKB float64) {
 	}
 }
 
-// exempt says why the container takes no part, "" where it does, in text that
-// stands in JSON as it is.
+// exempt says why the container takes no part, "" where it does.
 func (p *Policy) exempt(c *Container) string {
 	switch {
 	case c.Consent.Unread != "":
-		return "its label " + escaped(c.Consent.Unread) + " cannot be read"
+		return "its label " + c.Consent.Unread + " cannot be read"
 	case c.Consent.Protected:
 		return "protected by its label winnow.protect=true"
 	case !c.Labelled:
@@ -135,7 +134,7 @@ func (p *Policy) exempt(c *Container) string {
 	}
 	for _, match := range p.Protect {
 		if match.holds(c) {
-			return "protected by the policy, " + escaped(match.String())
+			return "protected by the policy, " + match.String()
 		}
 	}
 	spanMS := float64(p.Span) / float64(time.Millisecond)
@@ -145,7 +144,7 @@ func (p *Policy) exempt(c *Container) string {
 	case p.Span > 0 && math.IsNaN(c.SpanMS):
 		return "the span of its cpu rate is not known"
 	case c.SpanMS < spanMS:
-		return string(appendFigure([]byte("its cpu rate is over "), c.SpanMS/1000)) + " s, less than " + plainNumber(p.Span.Seconds()) + " s"
+		return "its cpu rate is over " + figureText(c.SpanMS/1000) + " s, less than " + plainNumber(p.Span.Seconds()) + " s"
 	case math.IsNaN(c.load):
 		return "its share of the memory is not known"
 	case p.Plain && byTime(p.Rules[0].Order) && c.Created.IsZero():

@@ -2,7 +2,6 @@ package policy
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -28,9 +27,6 @@ func play(t *testing.T, p *Policy, steps []step) {
 		verdicts, events := p.Judge(s, memory)
 		got := words(s, verdicts, events)
 		for k, v := range verdicts {
-			if !json.Valid([]byte(`"` + string(v.Reason) + `"`)) {
-				t.Errorf("step %d: the reason is no JSON: %s", i, v.Reason)
-			}
 			t.Logf("%v s, %s: %s", one.at, s.Containers[k].Name, v.Reason)
 		}
 		if got != one.want {

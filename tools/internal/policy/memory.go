@@ -38,7 +38,6 @@ type Memory struct {
 	generation    uint64
 	policy        *Policy
 	dropped       []dropped
-	reasons       []byte // reused
 	none          life
 }
 

@@ -114,7 +114,7 @@ type Verdict struct {
 	Would   string // what a rule in dry mode would have said, "" where none did
 	Rule    string // whose verdict this is, or which came nearest
 	Rank    int    // among those of its group, 1 is the last to go; 0 where it is in none
-	Reason  []byte // as it stands in JSON; good until the next snapshot is judged
+	Reason  string
 	KillAt  time.Time
 	Grace   *time.Duration
 }

@@ -93,13 +93,13 @@ func span(d time.Duration) string {
 
 func plainNumber(x float64) string { return strconv.FormatFloat(x, 'f', -1, 64) }
 
-// figure is cut to one decimal place instead of rounded, so that nothing below a
-// limit reads as if it had reached it.
-func appendFigure(dst []byte, x float64) []byte {
+// figureText is cut to one decimal place instead of rounded, so that nothing below
+// a limit reads as if it had reached it.
+func figureText(x float64) string {
 	if math.IsNaN(x) {
-		return append(dst, '?')
+		return "?"
 	}
-	return strconv.AppendFloat(dst, math.Floor(x*10)/10, 'f', 1, 64)
+	return strconv.FormatFloat(math.Floor(x*10)/10, 'f', 1, 64)
 }
 
 // What a Condition compares.

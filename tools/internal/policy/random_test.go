@@ -101,22 +101,10 @@ func randomStream(r *rand.Rand, length int, clockSet bool) []*Snapshot {
 	return stream
 }
 
-// result is a verdict that outlives the next snapshot.
-type result struct {
-	Verdict
-	reason string
-}
-
-func judgeAll(p *Policy, stream []*Snapshot, m func(int) *Memory) (all [][]result, events [][]Event) {
+func judgeAll(p *Policy, stream []*Snapshot, m func(int) *Memory) (all [][]Verdict, events [][]Event) {
 	for i, s := range stream {
 		verdicts, said := p.Judge(s, m(i))
-		var results []result
-		for _, v := range verdicts {
-			one := result{v, string(v.Reason)}
-			one.Reason = nil
-			results = append(results, one)
-		}
-		all, events = append(all, results), append(events, said)
+		all, events = append(all, verdicts), append(events, said)
 	}
 	return all, events
 }
@@ -147,11 +135,11 @@ func TestRandom(t *testing.T) {
 }
 
 // checkPart: nobody who takes no part is warned or condemned.
-func checkPart(t *testing.T, p *Policy, stream []*Snapshot, all [][]result) {
+func checkPart(t *testing.T, p *Policy, stream []*Snapshot, all [][]Verdict) {
 	for i, s := range stream {
 		for k, c := range s.Containers {
 			in := c.Labelled && c.Consent.Managed && !c.Consent.Protected && !math.IsNaN(c.CPU) && !(len(p.Protect) > 0 && c.Image == "img2")
-			if v := all[i][k]; !in && (v.Verdict.Verdict != record.VerdictKeep || v.Would != "") {
+			if v := all[i][k]; !in && (v.Verdict != record.VerdictKeep || v.Would != "") {
 				t.Errorf("snapshot %d: %s takes no part: %+v", i, c.Name, v)
 			}
 		}
@@ -159,7 +147,7 @@ func checkPart(t *testing.T, p *Policy, stream []*Snapshot, all [][]result) {
 }
 
 // checkFloors: of each group as many stay as its rule keeps.
-func checkFloors(t *testing.T, p *Policy, stream []*Snapshot, all [][]result) {
+func checkFloors(t *testing.T, p *Policy, stream []*Snapshot, all [][]Verdict) {
 	for i, s := range stream {
 		for n := range p.Rules {
 			r := &p.Rules[n]
@@ -167,7 +155,7 @@ func checkFloors(t *testing.T, p *Policy, stream []*Snapshot, all [][]result) {
 			for k, c := range s.Containers {
 				v := all[i][k]
 				before := slices.IndexFunc(p.Rules, func(other Rule) bool { return other.Name == v.Rule }) < n
-				gone := before && (v.Verdict.Verdict == record.VerdictKill || v.Would == record.VerdictKill && r.Mode == ModeDry)
+				gone := before && (v.Verdict == record.VerdictKill || v.Would == record.VerdictKill && r.Mode == ModeDry)
 				if p.exempt(c) != "" || gone || !r.Match.holds(c) || r.hostFails(s) != nil || r.fails(c, s) != nil {
 					continue
 				}
@@ -176,7 +164,7 @@ func checkFloors(t *testing.T, p *Policy, stream []*Snapshot, all [][]result) {
 					group = c.Labels["owner"]
 				}
 				hold[group]++
-				if v.Rule == r.Name && (v.Verdict.Verdict == record.VerdictKill || v.Would == record.VerdictKill) {
+				if v.Rule == r.Name && (v.Verdict == record.VerdictKill || v.Would == record.VerdictKill) {
 					killed[group]++
 				}
 			}
@@ -190,7 +178,7 @@ func checkFloors(t *testing.T, p *Policy, stream []*Snapshot, all [][]result) {
 }
 
 // checkMost: in no span of time more were condemned anew than the bounds say.
-func checkMost(t *testing.T, p *Policy, stream []*Snapshot, all [][]result) {
+func checkMost(t *testing.T, p *Policy, stream []*Snapshot, all [][]Verdict) {
 	boot, counted := "", map[string]bool{}
 	times := map[string][]int64{}
 	last := map[string]*Container{}
@@ -205,7 +193,7 @@ func checkMost(t *testing.T, p *Policy, stream []*Snapshot, all [][]result) {
 			}
 			here[c.ID] = c
 			v := all[i][k]
-			if v.Verdict.Verdict != record.VerdictKill || counted[c.ID] {
+			if v.Verdict != record.VerdictKill || counted[c.ID] {
 				continue
 			}
 			counted[c.ID] = true
@@ -231,7 +219,7 @@ func checkMost(t *testing.T, p *Policy, stream []*Snapshot, all [][]result) {
 }
 
 // checkNotice: no rule with notice kills whom it did not warn that long before.
-func checkNotice(t *testing.T, p *Policy, stream []*Snapshot, all [][]result) {
+func checkNotice(t *testing.T, p *Policy, stream []*Snapshot, all [][]Verdict) {
 	type warning struct {
 		at   int64
 		wall time.Time
@@ -250,14 +238,14 @@ func checkNotice(t *testing.T, p *Policy, stream []*Snapshot, all [][]result) {
 			seen[key] = true
 			first, there := warnings[key]
 			switch {
-			case v.Verdict.Verdict == record.VerdictWarn || v.Would == record.VerdictWarn:
+			case v.Verdict == record.VerdictWarn || v.Would == record.VerdictWarn:
 				if !there || !first.wall.Add(notice).Equal(v.KillAt) {
 					warnings[key] = warning{c.AtNS, s.Time}
 				}
 				if want := warnings[key].wall.Add(notice); !v.KillAt.Equal(want) {
 					t.Errorf("snapshot %d: %s is to go at %v, not %v", i, c.Name, v.KillAt, want)
 				}
-			case notice > 0 && (v.Verdict.Verdict == record.VerdictKill || v.Would == record.VerdictKill):
+			case notice > 0 && (v.Verdict == record.VerdictKill || v.Would == record.VerdictKill):
 				if !there || c.AtNS-first.at < int64(notice) || s.Time.Before(first.wall.Add(notice)) {
 					t.Errorf("snapshot %d: %s is killed by %s with no notice of %v before", i, c.Name, v.Rule, notice)
 				}
@@ -267,7 +255,7 @@ func checkNotice(t *testing.T, p *Policy, stream []*Snapshot, all [][]result) {
 }
 
 // checkCutUp: a memory that is written and read between all snapshots changes nothing.
-func checkCutUp(t *testing.T, p *Policy, stream []*Snapshot, all [][]result, events [][]Event) {
+func checkCutUp(t *testing.T, p *Policy, stream []*Snapshot, all [][]Verdict, events [][]Event) {
 	kept := new(Memories)
 	again, said := judgeAll(p, stream, func(int) *Memory {
 		text, err := kept.Encode()
@@ -319,18 +307,18 @@ func TestLostMemory(t *testing.T) {
 		killed, killedAfter := map[string]bool{}, map[string]bool{}
 		for i, s := range stream {
 			for k, c := range s.Containers {
-				if key := fmt.Sprint(c.ID, c.PID); all[i][k].Verdict.Verdict == record.VerdictKill {
+				if key := fmt.Sprint(c.ID, c.PID); all[i][k].Verdict == record.VerdictKill {
 					killed[key] = true
 				}
 			}
 			for k, c := range s.Containers {
 				key := fmt.Sprint(c.ID, c.PID)
-				if after[i][k].Verdict.Verdict != record.VerdictKill {
+				if after[i][k].Verdict != record.VerdictKill {
 					continue
 				}
 				killedAfter[key] = true
 				if !floors && !killed[key] || len(killedAfter) > len(killed) {
-					t.Fatalf("seed %d: lost before snapshot %d, %s is killed in %d already: %s\n%s", seed, lostAt, c.Name, i, after[i][k].reason, strings.Join(p.Describe(), "\n"))
+					t.Fatalf("seed %d: lost before snapshot %d, %s is killed in %d already: %s\n%s", seed, lostAt, c.Name, i, after[i][k].Reason, strings.Join(p.Describe(), "\n"))
 				}
 			}
 		}

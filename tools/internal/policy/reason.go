@@ -12,95 +12,93 @@ import (
 // verdicts puts what the rules said into words.
 func (j *judge) verdicts() []Verdict {
 	all := make([]Verdict, len(j.cases))
-	text := j.memory.reasons[:0]
 	for i, one := range j.cases {
 		o, v := &one.best, &all[i]
 		v.Class, v.Verdict = one.class, record.VerdictKeep
-		if one.exempt == "" && o.rule != nil {
-			v.Rank, v.Grace = o.rank, o.rule.Grace
-			if !j.policy.Plain {
-				v.Rule = o.rule.Name
-			}
-			switch o.stage {
-			case condemned:
-				v.Verdict = record.VerdictKill
-			case warned:
-				v.Verdict, v.KillAt = record.VerdictWarn, o.due
-			case wouldKill:
-				v.Would = record.VerdictKill
-			case wouldWarn:
-				v.Would, v.KillAt = record.VerdictWarn, o.due
-			}
-			if v.Verdict == record.VerdictKeep {
-				v.Grace = nil
-			}
+		v.Reason = j.reason(one) + ": " + one.figures(&j.policy.Class, j.snapshot.TotalKB)
+		if one.exempt != "" || o.rule == nil {
+			continue
 		}
-		from := len(text)
-		text = j.appendReason(text, one)
-		v.Reason = text[from:len(text):len(text)]
+		v.Rank = o.rank
+		if !j.policy.Plain {
+			v.Rule = o.rule.Name
+		}
+		switch o.stage {
+		case condemned:
+			v.Verdict, v.Grace = record.VerdictKill, o.rule.Grace
+		case warned:
+			v.Verdict, v.KillAt, v.Grace = record.VerdictWarn, o.due, o.rule.Grace
+		case wouldKill:
+			v.Would = record.VerdictKill
+		case wouldWarn:
+			v.Would, v.KillAt = record.VerdictWarn, o.due
+		}
 	}
-	j.memory.reasons = text
 	return all
 }
 
-func (j *judge) appendReason(dst []byte, one *oneCase) []byte {
-	p, o := j.policy, &one.best
+// Spare gives the verdicts on a snapshot that is not to be judged, which why
+// describes.
+func (p *Policy) Spare(s *Snapshot, why string) []Verdict {
+	all := make([]Verdict, len(s.Containers))
+	thresholdKB := p.Class.Memory.of(s.TotalKB)
+	for i, c := range s.Containers {
+		c.measure(p.Class.CPU, thresholdKB)
+		all[i] = Verdict{Class: c.class, Verdict: record.VerdictKeep, Reason: "kept, part of " + why + ": " + c.figures(&p.Class, s.TotalKB)}
+	}
+	return all
+}
+
+func (j *judge) reason(one *oneCase) string {
+	o := &one.best
 	switch {
 	case one.exempt != "":
-		dst = append(append(dst, "kept, "...), one.exempt...)
+		return "kept, " + one.exempt
 	case one.life.gone && o.stage < wouldWarn:
-		dst = append(dst, "counts as gone, it was condemned before"...)
+		return "counts as gone, it was condemned before"
 	case o.rule == nil:
-		dst = append(dst, "kept, no rule is about it"...)
-	case p.Plain:
-		dst = o.appendRank(dst, " "+o.rule.Class)
-	default:
-		dst = j.appendRule(dst, one)
+		return "kept, no rule is about it"
+	case j.policy.Plain:
+		return o.place(" " + o.rule.Class)
 	}
-	return one.appendMeasure(append(dst, ": "...), &p.Class, j.snapshot.TotalKB)
+	return j.ruleReason(one)
 }
 
-// appendRule tells what the rule that comes nearest says.
-func (j *judge) appendRule(dst []byte, one *oneCase) []byte {
+// ruleReason tells what the rule that comes nearest says.
+func (j *judge) ruleReason(one *oneCase) string {
 	o := &one.best
-	r := o.rule
-	if o.stage < warned && o.stage != wouldWarn && o.stage != wouldKill {
-		dst = append(dst, "kept, nearest is "...)
+	head := "rule " + o.rule.Name
+	if o.stage < wouldWarn {
+		head = "kept, nearest is " + head
 	}
-	dst = append(append(dst, "rule "...), escaped(r.Name)...)
 	switch o.stage {
 	case failing:
-		dst = append(append(dst, ": "...), escaped(j.failure(one))...)
+		return head + ": " + j.failure(one)
 	case waiting:
-		dst = append(append(dst, ": "...), j.patience(one)...)
+		return head + ": " + j.patience(one)
 	case staying:
-		dst = o.appendRank(append(dst, ": "...), o.group.words())
+		return head + ": " + o.place(o.group.words())
 	case limited:
-		dst = append(dst, ": its turn is later, since no more than "+o.most.String()+" are condemned"...)
-	default:
-		if r.Mode == ModeDry {
-			dst = append(dst, ", dry, would have it "+map[int]string{wouldWarn: "warned", wouldKill: "killed"}[o.stage]...)
-		}
-		dst = append(dst, ": "...)
-		if o.stage == warned || o.stage == wouldWarn {
-			dst = append(dst, "to be killed from "+o.due.UTC().Format(time.RFC3339)+" on, "...)
-		}
-		dst = o.appendRank(dst, o.group.words())
-		dst = o.appendStaying(dst)
-		if held := j.patience(one); held != "" {
-			dst = append(append(dst, ", "...), held...)
-		}
+		return head + ": its turn is later, since no more than " + o.most.String() + " are condemned"
+	case wouldWarn:
+		head += ", dry, would have it warned"
+	case wouldKill:
+		head += ", dry, would have it killed"
 	}
-	return dst
+	if o.stage == warned || o.stage == wouldWarn {
+		head += ", to be killed from " + o.due.UTC().Format(time.RFC3339) + " on"
+	}
+	head += ": " + o.place(o.group.words()) + o.staying()
+	if held := j.patience(one); held != "" {
+		head += ", " + held
+	}
+	return head
 }
 
-// appendRank tells a container's place in its group.
-func (o *outcome) appendRank(dst []byte, group string) []byte {
-	dst = strconv.AppendInt(append(dst, "rank "...), int64(o.rank), 10)
-	dst = strconv.AppendInt(append(dst, " of "...), int64(len(o.group.members)), 10)
-	dst = append(append(dst, group...), ", the "...)
-	dst = append(append(dst, o.rule.order()...), " go first, "...)
-	return append(strconv.AppendInt(dst, int64(o.group.keep), 10), " kept"...)
+// place tells a container's place in its group.
+func (o *outcome) place(group string) string {
+	return "rank " + strconv.Itoa(o.rank) + " of " + strconv.Itoa(len(o.group.members)) + group +
+		", the " + o.rule.order() + " go first, " + strconv.Itoa(o.group.keep) + " kept"
 }
 
 // order is the order in words.
@@ -117,16 +115,16 @@ func (g *group) words() string {
 	if g.label == "" {
 		return ""
 	}
-	return " of " + escaped(record.Shorten(g.label, 80))
+	return " of " + record.Shorten(g.label, 80)
 }
 
-// most that are named of those that stay.
+// mostNamed is how many are named of those that stay.
 const mostNamed = 3
 
-// appendStaying names who was kept in a container's place.
-func (o *outcome) appendStaying(dst []byte) []byte {
+// staying names who was kept in a container's place.
+func (o *outcome) staying() string {
 	if o.group.keep == 0 {
-		return dst
+		return ""
 	}
 	var names []string
 	for _, m := range o.group.members[:min(o.group.keep, mostNamed)] {
@@ -136,7 +134,7 @@ func (o *outcome) appendStaying(dst []byte) []byte {
 	if more := o.group.keep - mostNamed; more > 0 {
 		text += fmt.Sprintf(" and %d more", more)
 	}
-	return append(append(append(dst, " ("...), escaped(text)...), ')')
+	return " (" + text + ")"
 }
 
 // title is a container's name, or the beginning of its id.
@@ -169,10 +167,10 @@ func (j *judge) failure(one *oneCase) string {
 
 // figureText is a condition's key and its figure now.
 func (c *Condition) figureText(figure float64) string {
-	number := string(appendFigure(nil, figure))
+	number := figureText(figure)
 	switch c.Unit {
 	case inKB:
-		number = string(appendFigure(nil, figure/1024)) + " MiB"
+		number = figureText(figure/1024) + " MiB"
 	case inTime:
 		number = "?"
 		if figure == figure { // it is known
@@ -194,7 +192,7 @@ func (j *judge) patience(one *oneCase) string {
 		if !c.ofHost() {
 			figure = one.figure(c, j.snapshot)
 		}
-		parts = append(parts, escaped(c.figureText(figure)+" "+c.text))
+		parts = append(parts, c.figureText(figure)+" "+c.text)
 	}
 	if r.TTL {
 		parts = append(parts, "older than its label winnow.ttl="+span(one.Consent.TTL))
@@ -206,31 +204,19 @@ func (j *judge) patience(one *oneCase) string {
 	return text
 }
 
-// appendMeasure appends the figures to a reason, such as
+// figures end a reason, such as
 // `cpu 1.2 % of a core (high from 50 %), memory 12.0 MiB, 0.1 % of the host (high from 10 %)`.
-func (c *Container) appendMeasure(dst []byte, class *Class, totalKB float64) []byte {
-	dst = append(appendFigure(append(dst, "cpu "...), c.CPU), " % of a core (high from "...)
-	dst = append(append(dst, plainNumber(class.CPU)...), " %), memory "...)
-	dst = append(appendFigure(dst, c.MemoryKB/1024), " MiB"...)
+func (c *Container) figures(class *Class, totalKB float64) string {
+	share := ""
 	if totalKB > 0 {
-		dst = append(appendFigure(append(dst, ", "...), 100*c.MemoryKB/totalKB), " % of the host"...)
+		share = ", " + figureText(100*c.MemoryKB/totalKB) + " % of the host"
 	}
-	dst = append(dst, " (high from "...)
+	threshold := plainNumber(class.Memory.Percent) + " %"
 	if class.Memory.IsSize {
-		dst = append(strconv.AppendFloat(dst, class.Memory.KB/1024, 'f', 1, 64), " MiB"...)
-	} else {
-		dst = append(append(dst, plainNumber(class.Memory.Percent)...), " %"...)
+		threshold = strconv.FormatFloat(class.Memory.KB/1024, 'f', 1, 64) + " MiB"
 	}
-	return append(dst, ')')
-}
-
-// escaped is foreign text as it stands between the quotes of a JSON string.
-func escaped(text string) string {
-	quoted, err := record.Marshal(text)
-	if err != nil {
-		panic(err) // a string always can be
-	}
-	return string(quoted[1 : len(quoted)-len("\"\n")])
+	return "cpu " + figureText(c.CPU) + " % of a core (high from " + plainNumber(class.CPU) + " %), memory " +
+		figureText(c.MemoryKB/1024) + " MiB" + share + " (high from " + threshold + ")"
 }
 
 // Describe tells the policy as it was understood, a sentence a line.
