@@ -7,7 +7,6 @@ import (
 	"bufio"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"runtime/debug"
 
@@ -23,7 +22,9 @@ winnow.managed=true take part, unless --all; those labelled winnow.protect=true
 never do, nor do those where one of these labels is neither true nor false. What
 is not known is kept: no labels, no CPU rate yet or one over less than --span, a
 snapshot that is cut short. One is whole when its end line says so; a stream
-without end lines is judged at the next host line or when it ends.`
+without end lines is judged at the next host line or when it ends.
+With --policy a file of rules decides instead: see the policies beside the source,
+and the README. With --state the rules' patience and notices outlast the call.`
 
 func main() {
 	debug.SetGCPercent(200) // the lines are short-lived: a fifth less time for some more memory
@@ -32,29 +33,49 @@ func main() {
 
 func run(_ context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) error {
 	t := cli.New("classify", "[flags] < records", summary, stderr)
-	p := defaultPolicy()
-	t.Float64Var(&p.highCPU, "high-cpu", p.highCPU, "percent of one core from which a container is high")
-	t.Var(&p.highMemory, "high-memory", "percent of the host's memory, or a size, from which a container is high")
-	t.IntVar(&p.keepLow, "keep-low", p.keepLow, "how many low containers are kept")
-	t.IntVar(&p.keepHigh, "keep-high", p.keepHigh, "how many high containers are kept")
-	t.StringVar(&p.victims, "victims", p.victims, "who goes first: heaviest, lightest, newest or oldest")
-	t.DurationVar(&p.span, "span", p.span, "over how long a CPU rate must be for its container to take part; 0 is any")
-	t.BoolVar(&p.all, "all", p.all, "containers without the label winnow.managed=true take part too")
+	var f flags
+	f.declare(t)
+	path := t.String("policy", "", "the policy's file, in place of the flags above; read anew when it changes")
+	state := t.String("state", "", "the file in which a policy's patience and notices are kept from one call to the next")
+	replay := t.Bool("replay", false, "the records are of the past: whom the policy condemns counts as gone until it ended")
+	check := t.Bool("check", false, "say what --policy says, and which of its rules hold in the snapshots on stdin")
 	if err := t.Parse(args, stdout, 0); err != nil {
 		return err
 	}
-	if err := p.check(); err != nil {
+	if err := f.check(); err != nil {
 		return t.Misused("%w", err)
+	}
+	j := &decider{flags: &f, path: *path, state: *state, complain: t.Complain}
+	switch name := replaced(t.FlagSet); {
+	case *check && *path == "":
+		return t.Misused("--check needs --policy")
+	case *path != "" && name != "":
+		return t.Misused("--%s and --policy: a policy's file says that itself", name)
+	case *path == "":
+		j.use(f.policy())
+	default:
+		p, err := j.readPolicy()
+		if err != nil {
+			return &cli.UsageError{Err: err}
+		}
+		j.use(p)
+	}
+	if *check {
+		return t.Done(checkPolicy(j, stdin, stdout, t.Complain))
 	}
 	if err := t.NeedInput(stdin); err != nil {
 		return err
 	}
+	if err := j.load(); err != nil {
+		return err
+	}
+	j.memories.Replay = *replay
 
 	out := bufio.NewWriterSize(stdout, 64<<10)
-	a := newAssembler(p, out, t.Complain)
+	a := newAssembler(j, out, t.Complain)
 	err := assemble(a, record.FlushBefore(stdin, out))
-	if err := out.Flush(); err != nil {
-		return fmt.Errorf("writing: %w", err)
+	if err := a.finish(); err != nil {
+		return err
 	}
 	return t.Done(err)
 }
@@ -66,6 +87,9 @@ func assemble(a *assembler, stdin io.Reader) error {
 		switch {
 		case err == nil:
 			a.add(line)
+			if err := a.settle(); err != nil {
+				return err
+			}
 		case errors.As(err, &bad):
 			a.complain(bad)
 			a.spoil()

@@ -6,39 +6,74 @@ import (
 
 	"github.com/tidwall/gjson"
 
+	"winnow/tools/internal/policy"
 	"winnow/tools/internal/record"
 )
 
-// readContainer gives what a verdict needs of a container's line. spanMS is that
-// of the rates where the line does not say it.
-func readContainer(line *record.Line, spanMS float64) container {
-	c := container{cpu: math.NaN(), memoryKB: math.NaN(), spanMS: spanMS}
+// readHost gives what a policy needs of a host's line.
+func readHost(line *record.Line) policy.Snapshot {
+	at, _ := time.Parse(time.RFC3339, line.Get("time").Str)
+	return policy.Snapshot{
+		Host: line.Get("host").Str, Boot: line.Get("boot_id").Str, Time: at,
+		TotalKB: line.Get("total_memory_kb").Num, AvailableKB: number(line.Get("available_memory_kb")),
+		CPUPressure: number(line.Get("cpu_pressure_percent")), MemoryPressure: number(line.Get("memory_pressure_percent")),
+		IOPressure: number(line.Get("io_pressure_percent")),
+	}
+}
+
+// readContainer gives what a policy needs of a container's line, and the labels
+// that it asks for. spanMS is that of the rates where the line does not say it.
+func readContainer(line *record.Line, spanMS float64, asked map[string]bool) *policy.Container {
+	nan := math.NaN()
+	c := &policy.Container{CPU: nan, MemoryKB: nan, CPUNS: nan, SpanMS: spanMS, MemoryLimitKB: nan, CPULimit: nan}
 	for _, m := range line.Members() {
 		switch m.Name {
 		case "id":
-			c.id = m.Value.Str
+			c.ID = m.Value.Str
+		case "name":
+			c.Name = m.Value.Str
+		case "image":
+			c.Image = m.Value.Str
+		case "engine":
+			c.Engine = m.Value.Str
+		case "pid":
+			c.PID = int(m.Value.Num)
+		case "at_ns":
+			c.AtNS = m.Value.Int()
 		case "cpu_percent":
-			c.cpu = number(m.Value)
+			c.CPU = number(m.Value)
+		case "cpu_ns":
+			c.CPUNS = number(m.Value)
 		case "memory_kb":
-			c.memoryKB = number(m.Value)
+			c.MemoryKB = number(m.Value)
+		case "memory_limit_kb":
+			c.MemoryLimitKB = number(m.Value)
+		case "cpu_limit_percent":
+			c.CPULimit = number(m.Value)
 		case "interval_ms":
-			c.spanMS = number(m.Value)
+			c.SpanMS = number(m.Value)
 		case "labels":
-			c.readLabels(m.Value)
+			readLabels(c, m.Value, asked)
 		case "created":
-			c.created, _ = time.Parse(time.RFC3339, m.Value.Str)
+			c.Created, _ = time.Parse(time.RFC3339, m.Value.Str)
 		}
 	}
 	return c
 }
 
-func (c *container) readLabels(labels gjson.Result) {
+func readLabels(c *policy.Container, labels gjson.Result, asked map[string]bool) {
 	if !labels.IsObject() {
 		return // null
 	}
-	c.named = true
+	c.Labelled = true
 	labels.ForEach(func(name, value gjson.Result) bool {
-		c.consent.Label(name.Str, value.Str)
+		c.Consent.Label(name.Str, value.Str)
+		if asked[name.Str] {
+			if c.Labels == nil {
+				c.Labels = make(map[string]string)
+			}
+			c.Labels[name.Str] = value.Str
+		}
 		return true
 	})
 }

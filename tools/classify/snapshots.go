@@ -4,8 +4,10 @@ import (
 	"bufio"
 	"fmt"
 	"strconv"
+	"time"
 	"unsafe"
 
+	"winnow/tools/internal/policy"
 	"winnow/tools/internal/record"
 )
 
@@ -16,33 +18,35 @@ const maxHeld = 64 << 20
 // assembler puts the lines of a stream together to snapshots, has each judged at
 // its end, and writes the lines in the order in which they came.
 type assembler struct {
-	policy   policy
+	decider  *decider
 	out      *bufio.Writer // keeps its error until the flush
 	complain func(error)
 	ended    bool // there were end lines, so a snapshot without one is cut short
 
-	host, name string  // of the snapshot at hand
-	announced  int     // its container lines; -1 where that is not known
-	spanMS     float64 // of its rates, where the containers do not say it
-	lines      int     // of it so far: host, containers and processes
-	spoilt     bool    // a line since its first could not be read
-	shut       string  // why its containers are kept; "" while they can still be judged
+	header    record.Header // of the snapshot at hand
+	announced int           // its container lines; -1 where that is not known
+	spanMS    float64       // of its rates, where the containers do not say it
+	lines     int           // of it so far: host, containers and processes
+	spoilt    bool          // a line since its first could not be read
+	shut      string        // why its containers are kept; "" while they can still be judged
 
 	held    []heldLine
-	judged  snapshot        // with the containers among held
+	judged  policy.Snapshot // with the containers among held
 	ids     map[string]bool // of these
 	size    int             // bytes that held takes
 	maxHeld int
+	unsaved bool // what is remembered has changed
 }
 
 // heldLine waits for its snapshot's end.
 type heldLine struct {
 	line      record.Kept
 	container bool
+	judged    bool // it has members that only a policy file sets, from before
 }
 
-func newAssembler(p policy, out *bufio.Writer, complain func(error)) *assembler {
-	return &assembler{policy: p, out: out, complain: complain, shut: noHost, ids: map[string]bool{}, maxHeld: maxHeld}
+func newAssembler(j *decider, out *bufio.Writer, complain func(error)) *assembler {
+	return &assembler{decider: j, out: out, complain: complain, shut: noHost, ids: map[string]bool{}, maxHeld: maxHeld}
 }
 
 const (
@@ -87,9 +91,9 @@ func (a *assembler) addHost(line *record.Line) {
 	a.begin(line)
 	a.announced = wholeNumber(line.Get("containers"))
 	a.spanMS = number(line.Get("interval_ms"))
-	a.judged.totalKB = line.Get("total_memory_kb").Num
+	a.judged = readHost(line)
 	switch {
-	case a.name == "":
+	case a.header.Snapshot == "":
 		a.shut = "a snapshot without a name"
 	case again:
 		a.shut = beganTwice
@@ -101,14 +105,14 @@ func (a *assembler) addHost(line *record.Line) {
 
 // begin makes the snapshot of the line the one at hand.
 func (a *assembler) begin(line *record.Line) {
-	a.host, a.name = line.Get("host").Str, line.Get("snapshot").Str
-	a.announced, a.spanMS, a.judged.totalKB = 0, 0, 0
+	a.header = record.Header{Host: line.Get("host").Str, Snapshot: line.Get("snapshot").Str}
+	a.announced, a.spanMS, a.judged = 0, 0, policy.Snapshot{}
 	a.lines, a.spoilt, a.shut = 1, false, ""
 }
 
 // isOf tells whether the line is of the snapshot at hand.
 func (a *assembler) isOf(line *record.Line) bool {
-	return line.Get("snapshot").Str == a.name && line.Get("host").Str == a.host
+	return line.Get("snapshot").Str == a.header.Snapshot && line.Get("host").Str == a.header.Host
 }
 
 func (a *assembler) addContainer(line *record.Line) {
@@ -118,14 +122,14 @@ func (a *assembler) addContainer(line *record.Line) {
 		a.shut = noHost
 	}
 	a.lines++
-	c := readContainer(line, a.spanMS)
-	twice := a.ids[c.id]
-	a.ids[c.id] = true
-	a.judged.containers = append(a.judged.containers, c)
+	c := readContainer(line, a.spanMS, a.decider.labels)
+	twice := a.ids[c.ID]
+	a.ids[c.ID] = true
+	a.judged.Containers = append(a.judged.Containers, c)
 	a.hold(line, true)
 	switch {
 	case a.shut != "":
-		a.writeHeld(a.policy.spare(&a.judged, a.shut))
+		a.writeHeld(a.decider.policy.Spare(&a.judged, a.shut))
 	case twice:
 		a.release("a snapshot that has a container twice")
 	}
@@ -143,7 +147,7 @@ func (a *assembler) addEnd(line *record.Line) {
 	case lines != a.lines:
 		a.release(fmt.Sprintf("a snapshot of %d lines of which %d came", lines, a.lines))
 	default:
-		a.judge()
+		a.judgeWhole()
 	}
 	a.write(line.Text())
 }
@@ -152,18 +156,18 @@ func (a *assembler) addEnd(line *record.Line) {
 // none it is whole if the announced containers came.
 func (a *assembler) close() {
 	switch {
-	case a.ended || len(a.judged.containers) < a.announced:
+	case a.ended || len(a.judged.Containers) < a.announced:
 		a.cutShort()
 	case a.spoilt:
 		a.release("a snapshot in which a line could not be read")
 	default:
-		a.judge()
+		a.judgeWhole()
 	}
 }
 
 // cutShort gives up waiting for the rest of the snapshot.
 func (a *assembler) cutShort() {
-	a.release(fmt.Sprintf("an unfinished snapshot, %d of %d containers and no end", len(a.judged.containers), a.announced))
+	a.release(fmt.Sprintf("an unfinished snapshot, %d of %d containers and no end", len(a.judged.Containers), a.announced))
 }
 
 // spoil tells that a line could not be read, which may have been any.
@@ -171,26 +175,34 @@ func (a *assembler) spoil() { a.spoilt = true }
 
 // hold keeps a line until its snapshot is whole, or until that takes too much.
 func (a *assembler) hold(line *record.Line, isContainer bool) {
-	a.held = append(a.held, heldLine{line.Keep(), isContainer})
+	a.held = append(a.held, heldLine{line.Keep(), isContainer, isContainer && wasJudged(line)})
 	a.size += len(line.Text()) + int(unsafe.Sizeof(heldLine{}))
 	if isContainer {
-		a.size += int(unsafe.Sizeof(container{}) + unsafe.Sizeof(verdict{}))
+		a.size += int(unsafe.Sizeof(policy.Container{}) + unsafe.Sizeof(policy.Verdict{}))
 	}
 	if a.size > a.maxHeld {
 		a.complain(fmt.Errorf("snapshot %q on %q takes more than %d MiB until it is whole: its containers are kept",
-			a.name, a.host, a.maxHeld>>20))
+			a.header.Snapshot, a.header.Host, a.maxHeld>>20))
 		a.release("a snapshot too large to judge")
 	}
 }
 
-// judge has a snapshot judged of which all came that was to come.
-func (a *assembler) judge() {
-	if n := len(a.judged.containers); n != a.announced {
+// judgeWhole has a snapshot judged of which all came that was to come.
+func (a *assembler) judgeWhole() {
+	if n := len(a.judged.Containers); n != a.announced {
 		a.release(fmt.Sprintf("a snapshot that was announced with %d containers and has %d", a.announced, n))
 		return
 	}
-	a.writeHeld(a.policy.judge(&a.judged))
+	verdicts, events := a.decider.policy.Judge(&a.judged, a.decider.memories.Of(a.header.Host))
+	at := a.judged.Time
+	a.writeHeld(verdicts)
+	for i := range events {
+		a.writeEvent(&events[i], at)
+	}
 	a.shut = "a snapshot with lines after its end"
+	if a.decider.state != "" {
+		a.unsaved = true
+	}
 }
 
 // release lets everything held go, and keeps the containers among it and those
@@ -198,38 +210,100 @@ func (a *assembler) judge() {
 func (a *assembler) release(why string) {
 	if a.shut == "" {
 		a.shut = why
-		a.writeHeld(a.policy.spare(&a.judged, why))
+		a.writeHeld(a.decider.policy.Spare(&a.judged, why))
 	}
 }
 
 // writeHeld writes what is held, with the verdicts on the containers among it.
-func (a *assembler) writeHeld(verdicts []verdict) {
+func (a *assembler) writeHeld(verdicts []policy.Verdict) {
 	for i := range a.held {
 		if h := &a.held[i]; h.container {
-			a.writeVerdict(h.line, &verdicts[0])
+			a.writeVerdict(h, &verdicts[0])
 			verdicts = verdicts[1:]
 		} else {
 			a.write(h.line.Text())
 		}
 	}
-	a.held, a.judged.containers, a.size = a.held[:0], a.judged.containers[:0], 0
+	a.held, a.judged.Containers, a.size = a.held[:0], a.judged.Containers[:0], 0
 	clear(a.ids)
 }
 
-func (a *assembler) writeVerdict(line record.Kept, v *verdict) {
+func (a *assembler) writeVerdict(h *heldLine, v *policy.Verdict) {
 	class, rank := "null", "null"
-	if v.class != "" {
-		class = `"` + v.class + `"`
+	if v.Class != "" {
+		class = `"` + v.Class + `"`
 	}
-	if v.rank > 0 {
-		rank = strconv.Itoa(v.rank)
+	if v.Rank > 0 {
+		rank = strconv.Itoa(v.Rank)
 	}
-	text := line.AppendWith(a.out.AvailableBuffer(), record.Raw("class", class), record.Raw("verdict", `"`+v.verdict+`"`),
-		record.Text("reason", v.reason), record.Raw("rank", rank))
-	a.out.Write(append(text, '\n'))
+	set := []record.Member{record.Raw("class", class), record.Raw("verdict", `"`+v.Verdict+`"`),
+		record.Text("reason", v.Reason), record.Raw("rank", rank)}
+	add := func(name string, member record.Member, there bool) {
+		if there {
+			set = append(set, member)
+		} else if h.judged {
+			set = append(set, record.Raw(name, "null")) // it is of an earlier judgement
+		}
+	}
+	if v.Rule != "" || h.judged {
+		add("rule", record.Text("rule", v.Rule), v.Rule != "")
+		add("would", record.Text("would", v.Would), v.Would != "")
+		add("kill_at", record.Text("kill_at", v.KillAt.UTC().Format(time.RFC3339Nano)), !v.KillAt.IsZero())
+		grace := ""
+		if v.Grace != nil {
+			grace = strconv.FormatInt(v.Grace.Milliseconds(), 10)
+		}
+		add("grace_ms", record.Raw("grace_ms", grace), grace != "")
+	}
+	a.out.Write(append(h.line.AppendWith(a.out.AvailableBuffer(), set...), '\n'))
+}
+
+// wasJudged tells whether the line has a verdict by a policy file.
+func wasJudged(line *record.Line) bool {
+	return line.Get("rule").Exists() || line.Get("would").Exists() || line.Get("kill_at").Exists() || line.Get("grace_ms").Exists()
+}
+
+// writeEvent writes what a rule says besides the verdicts.
+func (a *assembler) writeEvent(e *policy.Event, at time.Time) {
+	rule := record.Rule{Header: a.header, Rule: e.Rule, Event: e.Event, Mode: e.Mode, Reason: e.Reason}
+	rule.Type, rule.Time = record.TypeRule, at.UTC()
+	if e.Container != nil {
+		rule.ID, rule.Name = e.Container.ID, e.Container.Name
+	}
+	text, err := record.Marshal(rule)
+	if err != nil {
+		a.complain(err)
+		return
+	}
+	a.out.Write(text)
 }
 
 func (a *assembler) write(text string) {
 	a.out.WriteString(text)
 	a.out.WriteByte('\n')
+}
+
+// settle is called between lines: after a snapshot was judged it sees to what
+// follows from that.
+func (a *assembler) settle() error {
+	if !a.unsaved {
+		return nil
+	}
+	return a.finish()
+}
+
+// finish writes what is ready, and only then keeps what the policy remembers: a
+// crash in between repeats a warning, and skips none.
+func (a *assembler) finish() error {
+	if err := a.out.Flush(); err != nil {
+		return fmt.Errorf("writing: %w", err)
+	}
+	if !a.unsaved {
+		return nil
+	}
+	a.unsaved = false
+	if err := a.decider.save(); err != nil {
+		return fmt.Errorf("keeping what the policy remembers: %w", err)
+	}
+	return nil
 }

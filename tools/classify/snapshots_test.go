@@ -10,6 +10,7 @@ import (
 	"testing/iotest"
 
 	"winnow/tools/internal/filtertest"
+	"winnow/tools/internal/policy"
 	"winnow/tools/internal/record"
 )
 
@@ -146,9 +147,10 @@ func TestHeldIsBounded(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var out, said strings.Builder
 			w := bufio.NewWriter(&out)
-			p := defaultPolicy()
-			p.keepLow = 0
-			a := newAssembler(p, w, func(err error) { fmt.Fprintln(&said, err) })
+			f := flags{highCPU: 50, highMemory: memoryLimit{Percent: 10}, victims: "heaviest"}
+			d := decider{flags: &f, memories: new(policy.Memories)}
+			d.use(f.policy())
+			a := newAssembler(&d, w, func(err error) { fmt.Fprintln(&said, err) })
 			a.maxHeld = 4 << 10
 			for line, err := range record.Lines(strings.NewReader(large + whole("s2", 1))) {
 				if err != nil {

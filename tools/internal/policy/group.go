@@ -11,7 +11,7 @@ import (
 type group struct {
 	label   string // what they share, as reasons name it; "" where there is one group
 	members []member
-	keep    int // so many stay, the first in order
+	keep    int // so many may stay, the first in order
 }
 
 type member struct {
@@ -60,7 +60,7 @@ func (g *group) order(r *Rule, totalKB float64) {
 	slices.SortFunc(g.members, func(a, b member) int {
 		return cmp.Or(cmp.Compare(a.notice(), b.notice()), b.due().Compare(a.due()), r.compare(a.Container, b.Container), cmp.Compare(a.ID, b.ID))
 	})
-	g.keep = min(r.Keep, len(g.members))
+	g.keep = r.Keep
 	switch {
 	case r.KeepMemory != nil:
 		g.keep = g.fit(r.KeepMemory.of(totalKB), func(c *Container) float64 { return c.MemoryKB })

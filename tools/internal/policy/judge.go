@@ -347,7 +347,7 @@ func (s *Snapshot) figure(c *Condition) float64 {
 	switch c.Key {
 	case "host_available":
 		if c.Unit == ofHost {
-			return 100 * s.AvailableKB / s.TotalKB
+			return 100 * s.AvailableKB / known(s.TotalKB)
 		}
 		return s.AvailableKB
 	case "host_memory_pressure":
@@ -366,13 +366,13 @@ func (c *Container) figure(k *Condition, s *Snapshot) float64 {
 		}
 		return s.Time.Sub(c.Created).Seconds()
 	case k.Key == "cpu" && k.Unit == ofLimit:
-		return 100 * c.CPU / c.CPULimit
+		return 100 * c.CPU / known(c.CPULimit)
 	case k.Key == "cpu":
 		return c.CPU
 	case k.Unit == ofLimit:
-		return 100 * c.MemoryKB / c.MemoryLimitKB
+		return 100 * c.MemoryKB / known(c.MemoryLimitKB)
 	case k.Unit == ofHost:
-		return 100 * c.MemoryKB / s.TotalKB
+		return 100 * c.MemoryKB / known(s.TotalKB)
 	}
 	return c.MemoryKB
 }

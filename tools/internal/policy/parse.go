@@ -290,7 +290,7 @@ func (b *builder) build(f *file) {
 	mode := ModeEnforce
 	read(b, "mode", f.Mode, &mode, oneOf(ModeEnforce, ModeDry))
 	b.prefix = "class."
-	read(b, "high_cpu", f.Class.HighCPU, &p.Class.CPU, above0(parseShare))
+	read(b, "high_cpu", f.Class.HighCPU, &p.Class.CPU, above0(ParseShare))
 	read(b, "high_memory", f.Class.HighMemory, &p.Class.Memory, parseAmount)
 	if a := p.Class.Memory; a.Percent > 100 || a.Percent == 0 && a.KB == 0 {
 		b.fail("high_memory", errors.New("must be above 0, and at most 100%"))
@@ -369,7 +369,7 @@ func (b *builder) rule(f *fileRule, n int, mode string) {
 	read(b, "keep", f.Keep, &r.Keep, parseCount)
 	read(b, "keep_memory", f.KeepMemory, &r.KeepMemory, pointer(parseAmount))
 	var cpu float64
-	if read(b, "keep_cpu", f.KeepCPU, &cpu, parseShare); f.KeepCPU != "" {
+	if read(b, "keep_cpu", f.KeepCPU, &cpu, ParseShare); f.KeepCPU != "" {
 		r.KeepCPU = &Amount{Percent: cpu}
 	}
 	read(b, "order", f.Order, &r.Order, oneOf(orders...))

@@ -26,7 +26,15 @@ func (a Amount) of(whole float64) float64 {
 	if a.IsSize {
 		return a.KB
 	}
-	return whole * a.Percent / 100
+	return known(whole) * a.Percent / 100
+}
+
+// known is NaN in place of 0, which a total is that is not known.
+func known(total float64) float64 {
+	if total > 0 {
+		return total
+	}
+	return math.NaN()
 }
 
 func (a Amount) String() string {
@@ -36,8 +44,8 @@ func (a Amount) String() string {
 	return plainNumber(a.Percent) + " %"
 }
 
-// parseShare reads 90%.
-func parseShare(text string) (float64, error) {
+// ParseShare reads a share such as 90%, in percent.
+func ParseShare(text string) (float64, error) {
 	number, ok := strings.CutSuffix(text, "%")
 	x, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
 	if !ok || err != nil || !(x >= 0) || math.IsInf(x, 0) {
@@ -51,7 +59,7 @@ var sizeText = regexp.MustCompile(`^[0-9.]+ ?[kKmMgGtTpP]?i?[bB]$|^[0-9.]+ ?[kKm
 // parseAmount reads 90% or, in Docker's way, 512MB.
 func parseAmount(text string) (Amount, error) {
 	if strings.HasSuffix(text, "%") {
-		x, err := parseShare(text)
+		x, err := ParseShare(text)
 		return Amount{Percent: x}, err
 	}
 	bytes, err := units.RAMInBytes(text)
@@ -151,7 +159,7 @@ func parseCondition(key, text string) (c Condition, err error) {
 			return c, fmt.Errorf("%q: a part of a limit is a share such as 90%%", text)
 		}
 	default:
-		c.Value, err = parseShare(parts[2])
+		c.Value, err = ParseShare(parts[2])
 		c.Unit = ofTime
 		if key == "cpu" {
 			c.Unit = ofCore

@@ -123,15 +123,16 @@ const mostNamed = 3
 
 // staying names who was kept in a container's place.
 func (o *outcome) staying() string {
-	if o.group.keep == 0 {
+	stay := min(o.group.keep, len(o.group.members))
+	if stay == 0 {
 		return ""
 	}
 	var names []string
-	for _, m := range o.group.members[:min(o.group.keep, mostNamed)] {
+	for _, m := range o.group.members[:min(stay, mostNamed)] {
 		names = append(names, m.title())
 	}
 	text := strings.Join(names, ", ")
-	if more := o.group.keep - mostNamed; more > 0 {
+	if more := stay - mostNamed; more > 0 {
 		text += fmt.Sprintf(" and %d more", more)
 	}
 	return " (" + text + ")"

@@ -16,6 +16,7 @@ var types = map[string]reflect.Type{
 	TypeContainer: reflect.TypeFor[Container](),
 	TypeProcess:   reflect.TypeFor[Process](),
 	TypeEnd:       reflect.TypeFor[End](),
+	TypeRule:      reflect.TypeFor[Rule](),
 	TypeKill:      reflect.TypeFor[Kill](),
 }
 

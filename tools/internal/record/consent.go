@@ -23,7 +23,7 @@ type Consent struct {
 
 // Label takes in one of the container's labels, in whatever order.
 func (c *Consent) Label(name, value string) {
-	if !strings.HasPrefix(name, LabelPrefix) || name == LabelTest {
+	if !strings.HasPrefix(name, LabelPrefix) || name == LabelTest || name == LabelKind {
 		return
 	}
 	read := value == "true" || value == "false"

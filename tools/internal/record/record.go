@@ -77,6 +77,7 @@ const (
 	LabelManaged = "winnow.managed" // "true": may be judged and killed
 	LabelProtect = "winnow.protect" // "true": is never killed, whatever else is said
 	LabelTTL     = "winnow.ttl"     // the age, such as 2h, at which a policy lets it go
+	LabelKind    = "winnow.kind"    // a word for people, which nothing reads
 	LabelTest    = "winnow.test"    // of a test container: the name of the winnow that started it
 )
 

@@ -1,0 +1,59 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"golang.org/x/term"
+
+	"winnow/tools/internal/cli"
+	"winnow/tools/internal/policy"
+	"winnow/tools/internal/record"
+)
+
+// checkPolicy says what the policy says, and which of its rules hold in the
+// snapshots of stdin.
+func checkPolicy(j *decider, stdin io.Reader, stdout io.Writer, complain func(error)) error {
+	out := bufio.NewWriter(stdout)
+	for _, sentence := range j.policy.Describe() {
+		fmt.Fprintln(out, cli.Printable(sentence))
+	}
+	if f, ok := stdin.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		return out.Flush()
+	}
+	var s *policy.Snapshot
+	var spanMS float64
+	tell := func() {
+		if s == nil {
+			return
+		}
+		fmt.Fprintln(out)
+		for _, line := range j.policy.Reach(s) {
+			fmt.Fprintln(out, cli.Printable(line))
+		}
+		s = nil
+	}
+	for line, err := range record.Records(stdin) {
+		var bad *record.LineError
+		switch {
+		case errors.As(err, &bad):
+			complain(bad)
+		case err != nil:
+			return err
+		case line.Type() == record.TypeHost:
+			tell()
+			host := readHost(line)
+			s, spanMS = &host, number(line.Get("interval_ms"))
+		case line.Type() == record.TypeContainer && s != nil:
+			s.Containers = append(s.Containers, readContainer(line, spanMS, j.labels))
+		}
+	}
+	tell()
+	if err := out.Flush(); err != nil {
+		return fmt.Errorf("writing: %w", err)
+	}
+	return nil
+}

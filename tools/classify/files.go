@@ -1,0 +1,129 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/google/renameio/v2"
+
+	"winnow/tools/internal/policy"
+)
+
+// maxPolicy and maxState bound how much is read of a file, in bytes.
+const (
+	maxPolicy = 1 << 20
+	maxState  = 64 << 20
+)
+
+// decider is the policy in force, and what it remembers.
+type decider struct {
+	flags    *flags
+	policy   *policy.Policy
+	memories *policy.Memories
+	labels   map[string]bool // that the policy asks for
+	path     string          // of the policy's file, "" where the flags are the policy
+	seen     os.FileInfo     // the file as it was read last
+	state    string          // the file of what is remembered, "" for none
+	complain func(error)
+}
+
+// use puts a policy in force.
+func (j *decider) use(p *policy.Policy) {
+	j.flags.apply(p)
+	j.policy, j.labels = p, p.LabelsAsked()
+}
+
+// readPolicy reads the policy's file. Each line that is wrong is an error of its own.
+func (j *decider) readPolicy() (*policy.Policy, error) {
+	f, err := os.Open(j.path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if j.seen, err = f.Stat(); err != nil {
+		return nil, err
+	}
+	text, err := readAtMost(f, maxPolicy)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", j.path, err)
+	}
+	p, err := policy.Parse(text)
+	if err != nil {
+		lines := strings.Split(err.Error(), "\n")
+		return nil, fmt.Errorf("%s:%s", j.path, strings.Join(lines, "; "+j.path+":"))
+	}
+	return p, nil
+}
+
+// readAgain takes on a policy file that has changed. One that is wrong leaves the
+// policy before in force, and is said once.
+func (j *decider) readAgain() {
+	if j.path == "" {
+		return
+	}
+	now, err := os.Stat(j.path)
+	if err == nil && j.seen != nil && os.SameFile(now, j.seen) && now.ModTime().Equal(j.seen.ModTime()) && now.Size() == j.seen.Size() {
+		return
+	}
+	if err != nil && j.seen == nil {
+		return // said before
+	}
+	j.seen = nil
+	if p, err := j.readPolicy(); err != nil {
+		j.complain(fmt.Errorf("the policy before stays in force: %w", err))
+	} else {
+		j.use(p)
+	}
+}
+
+// load reads what is remembered.
+func (j *decider) load() error {
+	j.memories = new(policy.Memories)
+	if j.state == "" {
+		return nil
+	}
+	f, err := os.Open(j.state)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	text, err := readAtMost(f, maxState)
+	if err != nil {
+		return fmt.Errorf("%s: %w", j.state, err)
+	}
+	memories, err := policy.Decode(text)
+	if errors.Is(err, policy.ErrDamaged) {
+		j.complain(fmt.Errorf("%s: %w: patience and notices begin anew", j.state, err))
+	} else if err != nil {
+		return fmt.Errorf("%s: %w", j.state, err)
+	}
+	j.memories = memories
+	return nil
+}
+
+// save keeps what is remembered, once the verdicts are out.
+func (j *decider) save() error {
+	if j.state == "" {
+		return nil
+	}
+	text, err := j.memories.Encode()
+	if err != nil {
+		return err
+	}
+	return renameio.WriteFile(j.state, text, 0o600, renameio.WithTempDir(filepath.Dir(j.state)))
+}
+
+func readAtMost(r io.Reader, limit int64) ([]byte, error) {
+	text, err := io.ReadAll(io.LimitReader(r, limit+1))
+	if err == nil && int64(len(text)) > limit {
+		err = fmt.Errorf("longer than %d bytes", limit)
+	}
+	return text, err
+}
