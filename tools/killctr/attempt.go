@@ -34,38 +34,69 @@ const (
 )
 
 // outcome is how a kill ends; the names are those of record.Kill, why its Error.
-type outcome struct{ result, signal, why string }
+type outcome struct{ result, signal, why, follows string }
+
+// target is what is to be killed.
+type target struct {
+	id      string
+	sampled time.Time     // without a time the sample is as old as can be
+	grace   time.Duration // from the stop signal to SIGKILL
+}
 
 func failed(why string) outcome { return outcome{result: record.ResultFailed, why: why} }
 
 // attempt kills the container, or says why not.
-func (k *killer) attempt(id string, sampled time.Time) outcome {
-	if end := k.tooLate(sampled); end.result != "" {
+func (k *killer) attempt(t target) outcome {
+	if end := k.tooLate(t.sampled); end.result != "" {
 		return end
 	}
 	docker, err := k.connect()
 	if err != nil {
 		return failed(err.Error())
 	}
-	found, end := k.examine(k.ctx, docker, id, sampled)
+	found, end := k.examine(k.ctx, docker, t.id, t.sampled)
 	if end.result != "" {
 		return end
 	}
+	follows := k.whatFollows(found)
 	if k.dryRun {
-		return outcome{result: record.ResultDryRun}
+		return outcome{result: record.ResultDryRun, follows: follows}
 	}
 	if !k.only.on(found.Config.Labels) {
-		return outcome{result: record.ResultDryRun, why: "not labelled " + k.only.String() + ", as --only wants it"}
+		return outcome{result: record.ResultDryRun, why: "not labelled " + k.only.String() + ", as --only wants it", follows: follows}
 	}
-	end = k.stop(docker, id, sampled)
+	end = k.stop(docker, t)
 	if end.result != record.ResultKilled {
 		return end
 	}
-	end.signal = cmp.Or(end.signal, stopSignal(found.Config.StopSignal))
+	end.signal, end.follows = cmp.Or(end.signal, stopSignal(found.Config.StopSignal)), follows
 	if k.remove {
-		k.removeContainer(docker, id)
+		k.removeContainer(docker, t.id)
 	}
 	return end
+}
+
+// whatFollows tells what else the end of a container brings with it, as far as
+// Docker told of it.
+func (k *killer) whatFollows(found *container.InspectResponse) string {
+	var all []string
+	for _, of := range []struct{ label, what string }{
+		{"com.docker.swarm.service.name", "Swarm starts another task of the service "},
+		{"com.docker.compose.service", "it is the Compose service "},
+	} {
+		if name := found.Config.Labels[of.label]; name != "" {
+			all = append(all, of.what+record.Shorten(name, 80))
+		}
+	}
+	if found.HostConfig != nil {
+		if policy := found.HostConfig.RestartPolicy.Name; policy == container.RestartPolicyAlways && !k.remove {
+			all = append(all, "it comes back when Docker starts anew, by its restart policy always")
+		}
+		if mode := found.HostConfig.NetworkMode; mode.IsContainer() {
+			all = append(all, "it shared the network of the container "+record.Shorten(mode.ConnectedContainer(), 12))
+		}
+	}
+	return strings.Join(all, "; ")
 }
 
 // tooLate says why no stop may begin any more. Once one has begun it is carried
@@ -187,27 +218,27 @@ func unkillable(labels map[string]string, all bool) string {
 // where its stop signal was enough. Docker may fail meanwhile, such as while it
 // restarts: then it is tried again. The grace runs from the first try that
 // Docker may have had.
-func (k *killer) stop(docker *client.Client, id string, sampled time.Time) outcome {
+func (k *killer) stop(docker *client.Client, t target) outcome {
 	start := time.Now()
 	deadline := start.Add(k.patience)
 	var begun time.Time // of the first try that Docker may have had
 	for {
-		if end := k.noMoreTries(begun, sampled); end.result != "" {
+		if end := k.noMoreTries(begun, t.sampled); end.result != "" {
 			return end
 		}
-		sent, left := time.Now(), k.grace
+		sent, left := time.Now(), t.grace
 		if !begun.IsZero() {
-			left = max(0, k.grace-time.Since(begun))
+			left = max(0, t.grace-time.Since(begun))
 		}
-		reached, err := k.askToStop(docker, id, left)
+		reached, err := k.askToStop(docker, t.id, left)
 		if reached && begun.IsZero() {
 			begun = sent
-			deadline = begun.Add(k.grace + k.patience)
+			deadline = begun.Add(t.grace + k.patience)
 		}
-		found, end := k.examine(k.under, docker, id, sampled)
+		found, end := k.examine(k.under, docker, t.id, t.sampled)
 		switch {
 		case end.result == record.ResultGone && !begun.IsZero():
-			return outcome{result: record.ResultKilled, signal: forced(found, time.Since(begun) >= k.grace)}
+			return outcome{result: record.ResultKilled, signal: forced(found, time.Since(begun) >= t.grace)}
 		case end.result != "" && end.result != record.ResultFailed:
 			return end
 		case !time.Now().Before(deadline):

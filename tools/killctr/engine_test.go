@@ -50,6 +50,7 @@ type box struct {
 	stopSignal string
 	stubborn   bool // does not heed its stop signal
 	autoRemove bool
+	hostConfig map[string]any
 }
 
 // answer is a status and what the engine says with it: why it could not, or the
@@ -132,7 +133,7 @@ func (e *engine) inspect(w http.ResponseWriter, r *http.Request) {
 	json.NewEncoder(w).Encode(map[string]any{
 		"Id":     box.id,
 		"State":  map[string]any{"Running": box.running, "ExitCode": box.exit, "StartedAt": box.started},
-		"Config": map[string]any{"Labels": box.labels, "StopSignal": box.stopSignal},
+		"Config": map[string]any{"Labels": box.labels, "StopSignal": box.stopSignal}, "HostConfig": box.hostConfig,
 	})
 }
 

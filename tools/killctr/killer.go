@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/docker/docker/client"
+	"github.com/tidwall/gjson"
 
 	"winnow/tools/internal/record"
 )
@@ -67,16 +68,21 @@ func (k *killer) begin(line *record.Line) {
 		return
 	}
 	k.begun[kill.ID] = true
-	sampled, _ := time.Parse(time.RFC3339, text("time")) // without one it is as old as can be
-	k.kills.Go(func() { k.carryOut(kill, sampled) })
+	t := target{id: kill.ID, grace: k.grace}
+	t.sampled, _ = time.Parse(time.RFC3339, text("time"))
+	if grace := line.Get("grace_ms"); grace.Type == gjson.Number && grace.Num <= float64(maxGrace.Milliseconds()) {
+		t.grace = time.Duration(grace.Num) * time.Millisecond
+	}
+	k.kills.Go(func() { k.carryOut(kill, t) })
 }
 
 // carryOut waits for the kill's turn, does it and reports it.
-func (k *killer) carryOut(kill record.Kill, sampled time.Time) {
-	end, took := k.inTurn(kill.ID, sampled)
+func (k *killer) carryOut(kill record.Kill, t target) {
+	end, took := k.inTurn(t)
 	kill.Time = time.Now().UTC()
 	kill.TookMS = took.Milliseconds()
 	kill.Result, kill.Signal, kill.Error = end.result, end.signal, record.Shorten(end.why, longestError)
+	kill.Follows = end.follows
 	k.out.kill(kill)
 	k.mu.Lock()
 	k.begun[kill.ID] = false
@@ -85,14 +91,14 @@ func (k *killer) carryOut(kill record.Kill, sampled time.Time) {
 
 // inTurn gives its turn back before the line is written: a reader that is
 // stuck holds no kill up.
-func (k *killer) inTurn(id string, sampled time.Time) (outcome, time.Duration) {
+func (k *killer) inTurn(t target) (outcome, time.Duration) {
 	select {
 	case k.turns <- struct{}{}:
 		defer func() { <-k.turns }()
 	case <-k.ctx.Done(): // it will not begin, and need not wait to say so
 	}
 	start := time.Now()
-	end := k.attempt(id, sampled)
+	end := k.attempt(t)
 	return end, time.Since(start)
 }
 

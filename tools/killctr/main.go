@@ -47,13 +47,16 @@ var (
 	errAbandoned   = errors.New("interrupted: its end was not seen")
 )
 
+// maxGrace is the longest grace.
+const maxGrace = 24 * time.Hour
+
 // lastWords is how long a second signal waits for a stdout that is stuck.
 const lastWords = time.Second
 
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) error {
 	t := cli.New("killctr", "[flags] < records", summary, stderr)
 	s := settings{patience: 15 * time.Second}
-	t.DurationVar(&s.grace, "grace", 10*time.Second, "time from the stop signal to SIGKILL, rounded up to whole seconds")
+	t.DurationVar(&s.grace, "grace", 10*time.Second, "time from the stop signal to SIGKILL, rounded up to whole seconds, where the line has no grace_ms of its own")
 	t.DurationVar(&s.maxAge, "max-age", time.Minute, "age from which a sample is too old to kill by")
 	t.DurationVar(&s.timeout, "timeout", 5*time.Second, "how long to wait for Docker's answer to a question")
 	t.BoolVar(&s.remove, "rm", false, "remove the container, not its volumes, when it is stopped")
@@ -64,7 +67,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if err := t.Parse(args, stdout, 0); err != nil {
 		return err
 	}
-	if s.grace < 0 || s.grace > 24*time.Hour {
+	if s.grace < 0 || s.grace > maxGrace {
 		return t.Misused("--grace must be from 0 to 24h: %v", s.grace)
 	}
 	if s.maxAge <= 0 || s.timeout <= 0 {

@@ -199,6 +199,8 @@ type Kill struct {
 	Signal string `json:"signal"`  // the one that ended it, "" where none did
 	TookMS int64  `json:"took_ms"` // from the first question to Docker to the last
 	Error  string `json:"error"`   // why it was not killed, "" where it was
+
+	Follows string `json:"follows,omitempty"` // what else its end brings, such as that it comes back
 }
 
 // Set makes a member with a value that is encoded as Marshal does.
