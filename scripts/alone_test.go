@@ -150,6 +150,7 @@ func TestBadSettings(t *testing.T) {
 	scripts := []string{"settings", "up", "down", "run", "loop", "cycle", "spawn", "status", "demo"}
 	refused := map[string][]string{
 		"WINNOW_ENFORCE":      {"2.5", "yes", "2"},
+		"WINNOW_POLICY":       {"2.5", "policy.toml", "./policy.toml"},
 		"WINNOW_HIGH_CPU":     {"0", "0.0", "50%", "5,5", "1.2.3"},
 		"WINNOW_HIGH_MEMORY":  {"0", "0%", "101%", "10 %", "64XB", "64i"},
 		"WINNOW_SPAN":         {"0", "0s", "5", "2.5", "601s", "11m", "1d"},

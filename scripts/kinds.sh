@@ -15,6 +15,7 @@ declare -A pattern=(
   [order]='heaviest|lightest|newest|oldest'
   [port]='[1-9][0-9]{0,4}'
   [switch]='0|1'
+  [policy]='none|/[^[:cntrl:]]+'
 )
 pattern[share]="([0-9]{1,2}(\.[0-9]{1,6})?|100)%|${pattern[size]}"
 declare -A words=(
@@ -23,6 +24,7 @@ declare -A words=(
   [seconds]='a whole number of seconds from 1 to 99999' [time]='a time such as 5s or 1m30s' [age]='an age such as 30d or 12h'
   [size]='a size such as 64MB' [memory]='a size from 6m on' [share]='a share such as 10%, or a size such as 64MB'
   [order]='heaviest, lightest, newest or oldest' [port]='a port from 1 to 65535' [switch]='0 or 1'
+  [policy]='the absolute path of a policy file, or none'
 )
 
 # millis TIME sets REPLY to a time such as 1m30s in milliseconds, rounded up; a

@@ -122,7 +122,7 @@ var answers = map[string]wanted{
 	"bin/readsysinfo | bin/namectr | jq ":           {stdout: `(\d+ kB\t\S+\n){3,5}`},
 	"bin/readsysinfo --processes ":                  {stdout: `(?s)([0-9a-f]{12}\t\d+\t[^\n]+\n)*[0-9a-f]{12}\t\d+\t/logd [^\n]+\n.*`},
 	"scripts/status  ": {stdout: `up +since ` + stamp + `, as winnow, in \S+/winnow\ngoverning +no\nlast pass +` + stamp +
-		`, exit status 0\nlast kill +` + stamp + ` \w+ \S+: ` + ranked + `\nsource +(module|cgroup)\nspool +0 batches, 0 bytes\nlog +http://127\.0\.0\.1:7070\nsettings +.*\n`},
+		`, exit status 0\nlast kill +` + stamp + ` \w+ \S+: ` + ranked + `\npolicy +none\nsource +(module|cgroup)\nspool +0 batches, 0 bytes\nlog +http://127\.0\.0\.1:7070\nsettings +.*\n`},
 	"scripts/status --json ":                    {},
 	"scripts/settings ":                         {stdout: `WINNOW_STATE +/\S+/winnow +default\n(WINNOW_\w+ +\S+ +(default|saved by up|test containers)\n){20,}`},
 	"scripts/logcat yesterday | bin/":           {stdout: `(` + stamp + `\tyesterday-\d\trank [2-6] of 6 high, .*\n){5}`},

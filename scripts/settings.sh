@@ -11,6 +11,7 @@ table='
   WINNOW_NAME          winnow    name
   WINNOW_SOURCE        auto      text
   WINNOW_ENFORCE       0         switch
+  WINNOW_POLICY        none      policy
   WINNOW_HIGH_CPU      50        number+
   WINNOW_HIGH_MEMORY   10%       share+
   WINNOW_SPAN          5s        time+    10m
@@ -88,6 +89,9 @@ save_settings() {
   } >"$1.new"
   mv -- "$1.new" "$1"
 }
+
+# check_policy is false where the policy's file cannot be used, and says why.
+check_policy() { [[ $WINNOW_POLICY == none ]] || classify --policy "$WINNOW_POLICY" --check </dev/null >/dev/null; }
 
 is_up() { [[ -e $up ]]; }
 

@@ -16,7 +16,16 @@ import (
 
 // checkPolicy says what the policy says, and which of its rules hold in the
 // snapshots of stdin.
-func checkPolicy(j *decider, stdin io.Reader, stdout io.Writer, complain func(error)) error {
+func checkPolicy(j *decider, stdin io.Reader, stdout io.Writer, t *cli.Tool) error {
+	if j.path == "" {
+		return t.Misused("--check needs --policy")
+	}
+	j.memories = new(policy.Memories)
+	p, err := j.readPolicy()
+	if err != nil {
+		return &cli.UsageError{Err: err}
+	}
+	j.use(p)
 	out := bufio.NewWriter(stdout)
 	for _, sentence := range j.policy.Describe() {
 		fmt.Fprintln(out, cli.Printable(sentence))
@@ -40,7 +49,7 @@ func checkPolicy(j *decider, stdin io.Reader, stdout io.Writer, complain func(er
 		var bad *record.LineError
 		switch {
 		case errors.As(err, &bad):
-			complain(bad)
+			t.Complain(bad)
 		case err != nil:
 			return err
 		case line.Type() == record.TypeHost:

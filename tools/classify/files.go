@@ -28,7 +28,7 @@ type decider struct {
 	path     string          // of the policy's file, "" where the flags are the policy
 	seen     os.FileInfo     // the file as it was read last
 	state    string          // the file of what is remembered, "" for none
-	complain func(error)
+	warn     func(format string, a ...any)
 }
 
 // use puts a policy in force.
@@ -37,7 +37,24 @@ func (j *decider) use(p *policy.Policy) {
 	j.policy, j.labels = p, p.LabelsAsked()
 }
 
-// readPolicy reads the policy's file. Each line that is wrong is an error of its own.
+// start puts the file's policy in force or, where that is wrong now, the one that
+// was in force when its state was kept.
+func (j *decider) start() error {
+	p, err := j.readPolicy()
+	if err == nil {
+		j.use(p)
+		return nil
+	}
+	before, parseErr := policy.Parse([]byte(j.memories.Policy), j.flags.class())
+	if parseErr != nil {
+		return err
+	}
+	j.warn("the policy before stays in force: %v", err)
+	j.use(before)
+	return nil
+}
+
+// readPolicy reads the policy's file. Each line that is wrong is told.
 func (j *decider) readPolicy() (*policy.Policy, error) {
 	f, err := os.Open(j.path)
 	if err != nil {
@@ -51,11 +68,12 @@ func (j *decider) readPolicy() (*policy.Policy, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", j.path, err)
 	}
-	p, err := policy.Parse(text)
+	p, err := policy.Parse(text, j.flags.class())
 	if err != nil {
 		lines := strings.Split(err.Error(), "\n")
 		return nil, fmt.Errorf("%s:%s", j.path, strings.Join(lines, "; "+j.path+":"))
 	}
+	j.memories.Policy = string(text)
 	return p, nil
 }
 
@@ -66,18 +84,18 @@ func (j *decider) readAgain() {
 		return
 	}
 	now, err := os.Stat(j.path)
-	if err == nil && j.seen != nil && os.SameFile(now, j.seen) && now.ModTime().Equal(j.seen.ModTime()) && now.Size() == j.seen.Size() {
+	same := err == nil && j.seen != nil && os.SameFile(now, j.seen) && now.ModTime().Equal(j.seen.ModTime()) && now.Size() == j.seen.Size()
+	if same || err != nil && j.seen == nil { // it is gone, and that was said
 		return
 	}
-	if err != nil && j.seen == nil {
-		return // said before
-	}
 	j.seen = nil
-	if p, err := j.readPolicy(); err != nil {
-		j.complain(fmt.Errorf("the policy before stays in force: %w", err))
-	} else {
-		j.use(p)
+	p, err := j.readPolicy()
+	if err != nil {
+		j.warn("the policy before stays in force: %v", err)
+		return
 	}
+	j.use(p)
+	j.warn("the policy was read again: %s has changed", j.path)
 }
 
 // load reads what is remembered.
@@ -100,7 +118,7 @@ func (j *decider) load() error {
 	}
 	memories, err := policy.Decode(text)
 	if errors.Is(err, policy.ErrDamaged) {
-		j.complain(fmt.Errorf("%s: %w: patience and notices begin anew", j.state, err))
+		j.warn("%s: %v: patience and notices begin anew", j.state, err)
 	} else if err != nil {
 		return fmt.Errorf("%s: %w", j.state, err)
 	}

@@ -23,8 +23,9 @@ type flags struct {
 	all               bool
 }
 
-// judging are the flags in whose place a policy file stands.
-var judging = []string{"high-cpu", "high-memory", "keep-low", "keep-high", "victims"}
+// judging are the flags in whose place a policy file stands. Those of the classes
+// are for a file that does not say it.
+var judging = []string{"keep-low", "keep-high", "victims"}
 
 func (f *flags) declare(t *cli.Tool) {
 	*f = flags{highMemory: memoryLimit{Percent: policy.DefaultHighMemory}}
@@ -66,12 +67,16 @@ func replaced(set *pflag.FlagSet) string {
 
 // policy is the one that the flags make: a rule for each class.
 func (f *flags) policy() *policy.Policy {
-	p := &policy.Policy{Class: policy.Class{CPU: f.highCPU, Memory: policy.Amount(f.highMemory)}, Plain: true, Rules: []policy.Rule{
+	p := &policy.Policy{Class: f.class(), Plain: true, Rules: []policy.Rule{
 		{Name: record.ClassLow, Mode: policy.ModeEnforce, Class: record.ClassLow, Keep: f.keepLow, Order: f.victims},
 		{Name: record.ClassHigh, Mode: policy.ModeEnforce, Class: record.ClassHigh, Keep: f.keepHigh, Order: f.victims},
 	}}
 	f.apply(p)
 	return p
+}
+
+func (f *flags) class() policy.Class {
+	return policy.Class{CPU: f.highCPU, Memory: policy.Amount(f.highMemory)}
 }
 
 // apply sets what flags say of a policy that is in a file, too.

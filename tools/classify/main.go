@@ -35,7 +35,7 @@ func run(_ context.Context, args []string, stdin io.Reader, stdout, stderr io.Wr
 	t := cli.New("classify", "[flags] < records", summary, stderr)
 	var f flags
 	f.declare(t)
-	path := t.String("policy", "", "the policy's file, in place of the flags above; read anew when it changes")
+	path := t.String("policy", "", "the policy's file, in place of --keep-low, --keep-high and --victims; read anew when it changes")
 	state := t.String("state", "", "the file in which a policy's patience and notices are kept from one call to the next")
 	replay := t.Bool("replay", false, "the records are of the past: whom the policy condemns counts as gone until it ended")
 	check := t.Bool("check", false, "say what --policy says, and which of its rules hold in the snapshots on stdin")
@@ -45,23 +45,12 @@ func run(_ context.Context, args []string, stdin io.Reader, stdout, stderr io.Wr
 	if err := f.check(); err != nil {
 		return t.Misused("%w", err)
 	}
-	j := &decider{flags: &f, path: *path, state: *state, complain: t.Complain}
-	switch name := replaced(t.FlagSet); {
-	case *check && *path == "":
-		return t.Misused("--check needs --policy")
-	case *path != "" && name != "":
+	j := &decider{flags: &f, path: *path, state: *state, warn: t.Warn}
+	if name := replaced(t.FlagSet); *path != "" && name != "" {
 		return t.Misused("--%s and --policy: a policy's file says that itself", name)
-	case *path == "":
-		j.use(f.policy())
-	default:
-		p, err := j.readPolicy()
-		if err != nil {
-			return &cli.UsageError{Err: err}
-		}
-		j.use(p)
 	}
 	if *check {
-		return t.Done(checkPolicy(j, stdin, stdout, t.Complain))
+		return t.Done(checkPolicy(j, stdin, stdout, t))
 	}
 	if err := t.NeedInput(stdin); err != nil {
 		return err
@@ -70,6 +59,11 @@ func run(_ context.Context, args []string, stdin io.Reader, stdout, stderr io.Wr
 		return err
 	}
 	j.memories.Replay = *replay
+	if j.use(f.policy()); *path != "" {
+		if err := j.start(); err != nil {
+			return &cli.UsageError{Err: err}
+		}
+	}
 
 	out := bufio.NewWriterSize(stdout, 64<<10)
 	a := newAssembler(j, out, t.Complain)

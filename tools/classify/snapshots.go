@@ -88,6 +88,7 @@ func (a *assembler) addHost(line *record.Line) {
 		a.release(beganTwice)
 	}
 	a.close()
+	a.decider.readAgain() // before the first container, of which it says what to read
 	a.begin(line)
 	a.announced = wholeNumber(line.Get("containers"))
 	a.spanMS = number(line.Get("interval_ms"))

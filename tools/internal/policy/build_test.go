@@ -38,7 +38,7 @@ func snap(second float64, containers ...*Container) *Snapshot {
 // rules is a policy of a version and these lines.
 func rules(t testing.TB, text string) *Policy {
 	t.Helper()
-	p, err := Parse([]byte("version = 1\n" + text))
+	p, err := Parse([]byte("version = 1\n"+text), DefaultClass)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -307,7 +307,8 @@ func (st *state) step(holds bool, m *Memory, forgive time.Duration) {
 
 // Memories are those of the hosts of a stream. The zero Memories remember nothing.
 type Memories struct {
-	Replay bool // as Memory's
+	Replay bool   // as Memory's
+	Policy string // the text of the policy's file that was in force last
 	hosts  map[string]*Memory
 	lost   bool // what there was could not be read
 }
@@ -331,6 +332,12 @@ type fileLife struct {
 	States                        map[int]*state `json:",omitempty"`
 }
 
+// fileBody is what follows the head.
+type fileBody struct {
+	Policy string
+	Hosts  []fileState
+}
+
 // head is the first line of a memory's file: what follows it is checked by it.
 type head struct {
 	Type    string `json:"type"`
@@ -350,7 +357,7 @@ var ErrNewer = errors.New("was written by a newer winnow")
 
 // Encode is the memories as a file has them.
 func (all *Memories) Encode() ([]byte, error) {
-	var hosts []fileState
+	out := fileBody{Policy: all.Policy}
 	for _, host := range slices.Sorted(maps.Keys(all.hosts)) {
 		m := all.hosts[host]
 		f := fileState{Host: host, Clock: m.clock, At: m.at, Step: m.step, Pause: m.pause, Blind: m.blind, Most: m.Most, MostDry: m.MostDry, Rules: m.rules, Lives: map[string]fileLife{}}
@@ -366,9 +373,9 @@ func (all *Memories) Encode() ([]byte, error) {
 			}
 			f.Lives[id] = one
 		}
-		hosts = append(hosts, f)
+		out.Hosts = append(out.Hosts, f)
 	}
-	body, err := record.Marshal(hosts)
+	body, err := record.Marshal(out)
 	if err != nil {
 		return nil, err
 	}
@@ -384,12 +391,12 @@ func Decode(text []byte) (*Memories, error) {
 	if err := json.Unmarshal(first, &h); err == nil && h.Version > stateVersion {
 		return nil, fmt.Errorf("%w: version %d, not %d", ErrNewer, h.Version, stateVersion)
 	}
-	var hosts []fileState
-	if h.Bytes != len(body) || h.CRC32C != fmt.Sprintf("%08x", crc32.Checksum(body, castagnoli)) || json.Unmarshal(body, &hosts) != nil {
+	var in fileBody
+	if h.Bytes != len(body) || h.CRC32C != fmt.Sprintf("%08x", crc32.Checksum(body, castagnoli)) || json.Unmarshal(body, &in) != nil {
 		return &Memories{lost: true}, ErrDamaged
 	}
-	all := &Memories{hosts: map[string]*Memory{}}
-	for _, f := range hosts {
+	all := &Memories{Policy: in.Policy, hosts: map[string]*Memory{}}
+	for _, f := range in.Hosts {
 		m := &Memory{clock: f.Clock, at: f.At, step: f.Step, pause: f.Pause, blind: f.Blind, Most: f.Most, MostDry: f.MostDry, rules: f.Rules, lives: map[string]*life{}}
 		for id, one := range f.Lives {
 			l := &life{pid: one.PID, cpuNS: one.CPUNS, reported: one.Reported, counted: one.Counted, countedDry: one.CountedDry, gone: one.Gone}

@@ -31,6 +31,9 @@ const (
 	DefaultGap        = 2 * time.Minute
 )
 
+// DefaultClass is the one that nothing else says.
+var DefaultClass = Class{CPU: DefaultHighCPU, Memory: Amount{Percent: DefaultHighMemory}}
+
 // scalar is a value of a file as it is written there. What it must be is said by
 // who reads it, in the words of the key.
 type scalar string
@@ -102,16 +105,16 @@ type Error struct {
 
 func (e *Error) Error() string { return fmt.Sprintf("%d:%d: %s", e.Line, e.Column, e.Text) }
 
-// Parse reads a policy file. Its error is the join of an *Error for each thing
-// that is wrong.
-func Parse(text []byte) (*Policy, error) {
+// Parse reads a policy file; class is for one that names none. Its error is the
+// join of an *Error for each thing that is wrong.
+func Parse(text []byte, class Class) (*Policy, error) {
 	var f file
 	decoder := toml.NewDecoder(bytes.NewReader(text)).DisallowUnknownFields()
 	if err := decoder.Decode(&f); err != nil {
 		return nil, fileErrors(err)
 	}
 	b := builder{places: findPlaces(text), policy: &Policy{
-		Class: Class{CPU: DefaultHighCPU, Memory: Amount{Percent: DefaultHighMemory}}, Span: DefaultSpan, Gap: DefaultGap}}
+		Class: class, Span: DefaultSpan, Gap: DefaultGap}}
 	b.build(&f)
 	slices.SortStableFunc(b.wrong, func(x, y *Error) int { return cmp.Or(x.Line-y.Line, x.Column-y.Column) })
 	var all []error

@@ -18,7 +18,7 @@ func TestPolicies(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p, err := Parse(text)
+		p, err := Parse(text, DefaultClass)
 		if err != nil {
 			t.Errorf("%s: %v", file, err)
 			continue
@@ -64,7 +64,7 @@ notice = "1m"
 `
 
 func TestEveryKey(t *testing.T) {
-	p, err := Parse([]byte(every))
+	p, err := Parse([]byte(every), DefaultClass)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +113,7 @@ func TestErrors(t *testing.T) {
 		{"two at once", "version = 1\n[[rule]]\nfor = \"x\"\nkeep = \"y\"", "3:1: for: \"x\" is not a duration such as 30s, 15m, 4h or 7d\n4:1: keep: \"y\" is not a number from 0 up"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			if _, err := Parse([]byte(test.text)); err == nil || !strings.Contains(err.Error(), test.want) {
+			if _, err := Parse([]byte(test.text), DefaultClass); err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("got  %v\nwant %s", err, test.want)
 			}
 		})
@@ -123,7 +123,7 @@ func TestErrors(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(every))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		p, err := Parse(text)
+		p, err := Parse(text, DefaultClass)
 		if err != nil {
 			return
 		}
