@@ -241,7 +241,12 @@ func (w *world) managed(label string, stubborn bool) string {
 	if stubborn {
 		config.StopSignal = "SIGWINCH"
 	}
-	host := &container.HostConfig{NetworkMode: "none"}
+	return w.begin(config, &container.HostConfig{NetworkMode: "none"})
+}
+
+// begin makes and starts a container, which is gone when the test is.
+func (w *world) begin(config *container.Config, host *container.HostConfig) string {
+	w.t.Helper()
 	made, err := w.docker.ContainerCreate(w.t.Context(), config, host, nil, nil, "wtest-"+strings.ToLower(rand.Text()))
 	if err != nil {
 		w.t.Fatal(err)
