@@ -48,8 +48,28 @@ func BenchmarkClassify(b *testing.B) {
 		func() time.Duration { return measure(all, "jq", "-ncf", "testdata/verdicts.jq").Wall })
 	bench.Compare(b, "classify 100000 lines, to jq's bare ids", "jq giving only the ids to be killed", 3, ours,
 		func() time.Duration { return measure(all, "jq", "-nrf", "testdata/select.jq").Wall })
+	policy := filepath.Join(dir, "policy.toml")
+	if err := os.WriteFile(policy, []byte(tenRules()), 0o600); err != nil {
+		b.Fatal(err)
+	}
+	bench.Compare(b, "classify 100000 lines by ten rules", "classify by its flags alone", 5,
+		func() time.Duration { return measure(all, classify, "--policy", policy).Wall },
+		func() time.Duration { return measure(all, classify).Wall })
 	bench.Bound(b, "classify peak memory at 100 times 1000 containers", peak, 32<<10, "KiB")
 	bench.Bound(b, "classify peak memory at 1000 containers", measure(one, classify).PeakKiB, 32<<10, "KiB")
+}
+
+// tenRules is a policy in which each rule is about every container, and most
+// remember them.
+func tenRules() string {
+	text := "version = 1\n"
+	for n := range 10 {
+		text += fmt.Sprintf("[[rule]]\nname = \"%d\"\nmatch = [\"image=winnow/*\", \"!label=not=%d\"]\ncpu = \"> %d%%\"\nkeep = %d\n", n, n, 5*n, 10*n)
+		if n%3 != 0 {
+			text += "for = \"30s\"\nnotice = \"30s\"\nforgive = \"10s\"\nper = \"label=winnow.kind\"\n"
+		}
+	}
+	return text
 }
 
 // What classify is measured against comes to the same verdicts.
