@@ -174,9 +174,12 @@ func (a *assembler) cutShort() {
 // spoil tells that a line could not be read, which may have been any.
 func (a *assembler) spoil() { a.spoilt = true }
 
+// verdictMembers are those that a verdict sets.
+var verdictMembers = []string{"class", "verdict", "reason", "rank", "rule", "would", "kill_at", "grace_ms"}
+
 // hold keeps a line until its snapshot is whole, or until that takes too much.
 func (a *assembler) hold(line *record.Line, isContainer bool) {
-	a.held = append(a.held, heldLine{line.Keep(), isContainer, isContainer && wasJudged(line)})
+	a.held = append(a.held, heldLine{line.Keep(verdictMembers...), isContainer, isContainer && wasJudged(line)})
 	a.size += len(line.Text()) + int(unsafe.Sizeof(heldLine{}))
 	if isContainer {
 		a.size += int(unsafe.Sizeof(policy.Container{}) + unsafe.Sizeof(policy.Verdict{}))

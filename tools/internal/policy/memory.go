@@ -232,7 +232,7 @@ func (m *Memory) life(p *Policy, c *Container) *life {
 		l = &life{}
 		m.lives[c.ID] = l
 	} else if c.PID != l.pid || c.CPUNS < l.cpuNS {
-		*l = life{reported: l.reported}
+		*l = life{reported: l.reported, matched: l.matched, name: l.name, image: l.image}
 	}
 	l.pid, l.cpuNS, l.generation = c.PID, c.CPUNS, m.generation
 	if math.IsNaN(c.CPUNS) {

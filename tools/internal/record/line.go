@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -50,13 +51,18 @@ func (l *Line) Parse(text []byte) error {
 	if len(text) > MaxLine {
 		return fmt.Errorf("longer than %d bytes", MaxLine)
 	}
+	raw := string(text)
+	if l.raw = raw; l.scan(text) {
+		return l.checkNames()
+	}
+	l.raw, l.members = "", l.members[:0]
 	if !utf8.Valid(text) {
 		return errors.New("not valid UTF-8")
 	}
 	if err := checkJSON(text); err != nil {
 		return err
 	}
-	l.raw = string(text)
+	l.raw = raw
 	object := gjson.Parse(l.raw)
 	if !object.IsObject() {
 		return errors.New("not a JSON object")
@@ -160,29 +166,31 @@ func (l *Line) AppendWith(dst []byte, set ...Member) []byte {
 	return appendWith(dst, l.raw, l.members, set)
 }
 
-// Keep is what stays of the line when the Line is parsed again.
-func (l *Line) Keep() Kept { return Kept{l.raw, l.marks} }
+// Keep is what stays of the line when the Line is parsed again. Its AppendWith may
+// set members of these names.
+func (l *Line) Keep(names ...string) Kept {
+	has := func(name string) bool { return l.Get(name).Exists() }
+	return Kept{l.raw, slices.ContainsFunc(names, has)}
+}
 
 // Kept is the text of a line, for later. It takes hardly more memory than that.
 type Kept struct {
-	text  string
-	marks uint64 // of the names of its members
+	text string
+	has  bool // a member that may be set
 }
 
 // Text is the line as it was read, without its newline.
 func (k Kept) Text() string { return k.text }
 
-// AppendWith is Line's. A line that may have one of the members is parsed again
-// for it, which few need.
+// AppendWith is Line's. A line that has one of the names is parsed again for it,
+// which few need.
 func (k Kept) AppendWith(dst []byte, set ...Member) []byte {
-	for i := range set {
-		if k.marks&mark(set[i].Name) != 0 {
-			var again Line
-			if err := again.Parse([]byte(k.text)); err != nil {
-				panic(err) // it was parsed before
-			}
-			return again.AppendWith(dst, set...)
+	if k.has {
+		var again Line
+		if err := again.Parse([]byte(k.text)); err != nil {
+			panic(err) // it was parsed before
 		}
+		return again.AppendWith(dst, set...)
 	}
 	return appendWith(dst, k.text, nil, set)
 }

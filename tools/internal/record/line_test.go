@@ -5,6 +5,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/tidwall/gjson"
 )
 
 func TestParseRefuses(t *testing.T) {
@@ -84,7 +86,7 @@ func TestKeep(t *testing.T) {
 		if err := line.Parse([]byte(text)); err != nil {
 			t.Fatal(err)
 		}
-		kept := line.Keep()
+		kept := line.Keep("rank", "b")
 		want := string(line.AppendWith(nil, Raw("rank", "2"), Raw("b", "3")))
 		if err := line.Parse([]byte(`{"other":0}`)); err != nil {
 			t.Fatal(err)
@@ -117,6 +119,31 @@ func FuzzParse(f *testing.F) {
 		before["rank"], before["reason"] = []byte("7"), []byte(`"r"`)
 		if !reflect.DeepEqual(before, after) {
 			t.Fatalf("%q became %q", text, set)
+		}
+	})
+}
+
+// FuzzScan holds the scanner to the library's reading of the same line.
+func FuzzScan(f *testing.F) {
+	f.Add([]byte(`{"type":"container","rank":1,"cpu_percent":-0.25,"labels":{"a":"b","c":[1,{}]},"x":null,"y":true,"z":false}`))
+	f.Add([]byte(` { "a" : 123456789012345678 , "b":[ ] , "c" : 0.1000000000000000001, "d":"" } `))
+	f.Add([]byte(`{"a":{"b":["\u00e9",-1e9]},"c":-0,"d":1E400}`))
+	f.Add([]byte(`{}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		line := Line{raw: string(text)}
+		if !line.scan(text) {
+			return
+		}
+		if !json.Valid(text) {
+			t.Fatalf("took %q, which is not JSON", text)
+		}
+		var want []Member
+		gjson.Parse(line.raw).ForEach(func(name, value gjson.Result) bool {
+			want = append(want, Member{name.Str, value})
+			return true
+		})
+		if len(want) != len(line.members) || len(want) > 0 && !reflect.DeepEqual(want, line.members) {
+			t.Fatalf("%q\ngot  %+v\nwant %+v", text, line.members, want)
 		}
 	})
 }
