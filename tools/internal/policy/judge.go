@@ -257,7 +257,9 @@ func (j *judge) within(one *oneCase, n int, o *outcome) bool {
 		return false
 	}
 	own.count(r.Most, m.at)
-	all.count(j.policy.Most, m.at)
+	if all.count(j.policy.Most, m.at); r.Mode == ModeEnforce {
+		m.MostDry.count(j.policy.Most, m.at) // a dry rule judges as if all were enforced
+	}
 	*counted = true
 	if st := one.life.at(n); st != nil {
 		st.Condemned = true
