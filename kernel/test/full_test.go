@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// TestDemo runs the whole demo, with the module as its source, on a full Debian 12 with Docker, on cgroup v2.
+// TestDemo runs the whole demo, with the module as its source, on a full Debian 12 with Docker, on cgroup v2; then the
+// memory guard.
 func TestDemo(t *testing.T) {
 	full(t, "kernel/vm/demo")
 }
@@ -35,6 +36,9 @@ func full(t *testing.T, script string, env ...string) {
 	for _, part := range []string{"crontab", "images", "kernel", "scripts"} {
 		run(t, exec.Command("cp", "-r", filepath.Join("../..", part), dir))
 	}
+	policies := exec.Command("cp", "-r", "--parents", "tools/classify/policies", dir)
+	policies.Dir = "../.."
+	run(t, policies)
 	tools := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", dir+"/bin/", "../../tools/...")
 	tools.Env = append(os.Environ(), "CGO_ENABLED=0")
 	run(t, tools)
