@@ -1,6 +1,6 @@
 // Command report shows records as a person wants them: the host's memory, the
-// light containers, the heavy ones, those that are not judged, and what was
-// killed. With --text it makes foreign text safe to show.
+// light containers, the heavy ones, those that are not judged, what the rules of
+// the policy say, and what was killed. With --text it makes foreign text safe to show.
 package main
 
 import (

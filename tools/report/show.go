@@ -26,6 +26,7 @@ func (s screen) snapshot(out *bufio.Writer, shown *snapshot) {
 	if len(shown.other) > 0 {
 		s.members(out, bold, "not judged", shown.other)
 	}
+	s.rules(out, shown.rules)
 	s.kills(out, shown.kills)
 	if shown.left > 0 {
 		s.line(out, bold, fmt.Sprintf("%d more lines are not shown: the snapshot is too large", shown.left))
@@ -46,9 +47,18 @@ func (s screen) members(out *bufio.Writer, code, title string, members []member)
 		{title: "VERDICT"}, {title: "REASON"},
 	}}
 	for i := range members {
-		t.rows = append(t.rows, members[i].cells)
+		t.rows = append(t.rows, members[i].row)
 	}
 	s.table(out, &t)
+}
+
+// rules prints what rules said besides the verdicts, where they did.
+func (s screen) rules(out *bufio.Writer, rules []row) {
+	if len(rules) == 0 {
+		return
+	}
+	s.line(out, yellow, fmt.Sprintf("rules: %d", len(rules)))
+	s.table(out, &table{columns: []column{{title: "NAME"}, {title: "ID", goes: 1}, {title: "RULE", goes: 2}, {title: "EVENT"}, {title: "WHY"}}, rows: rules})
 }
 
 func (s screen) kills(out *bufio.Writer, kills []kill) {
@@ -68,7 +78,7 @@ func (s screen) kills(out *bufio.Writer, kills []kill) {
 		case record.ResultDryRun:
 			dry++
 		}
-		t.rows = append(t.rows, kills[i].cells)
+		t.rows = append(t.rows, kills[i].row)
 	}
 	title, code := fmt.Sprintf("killed: %d of %d", killed, len(kills)), red
 	if dry > 0 {
@@ -82,8 +92,8 @@ func (s screen) kills(out *bufio.Writer, kills []kill) {
 }
 
 func (s screen) table(out *bufio.Writer, t *table) {
-	for _, line := range t.lines(s.width) {
-		s.line(out, "", line)
+	for line, code := range t.lines(s.width) {
+		s.line(out, code, line)
 	}
 }
 

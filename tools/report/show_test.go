@@ -50,7 +50,9 @@ func hostile() map[string]string {
 		cases["forged "+bad] = `{"type":"host","host":` + q + `,"time":` + q + `,"source":` + q + `,"snapshot":` + q + `,"cpus":` + q + `,"containers":` + q + `}` + "\n" +
 			`{"type":"host","host":` + q + `,"time":` + q + `,"source":` + q + `,"snapshot":` + q + `}` + "\n" +
 			container("s", 1, `,"name":`+q+`,"image":`+q+`,"class":`+q+`,"verdict":`+q+`,"reason":`+q) +
-			`{"type":"kill","id":` + q + `,"name":` + q + `,"result":` + q + `,"signal":` + q + `,"reason":` + q + `,"error":` + q + `}` + "\n"
+			`{"type":"kill","id":` + q + `,"name":` + q + `,"result":` + q + `,"signal":` + q + `,"reason":` + q + `,"error":` + q + `}` + "\n" +
+			container("s", 2, `,"verdict":"warn","would":`+q+`,"kill_at":`+q) +
+			`{"type":"rule","snapshot":"s","id":` + q + `,"name":` + q + `,"rule":` + q + `,"event":` + q + `,"mode":` + q + `,"reason":` + q + `}` + "\n"
 	}
 	return cases
 }
@@ -82,6 +84,9 @@ func TestShow(t *testing.T) {
 	kill := func(snapshot, more string) string {
 		return `{"type":"kill","host":"vm","snapshot":"` + snapshot + `"` + more + "}\n"
 	}
+	rule := func(snapshot, more string) string {
+		return `{"type":"rule","host":"vm","snapshot":"` + snapshot + `"` + more + "}\n"
+	}
 	tests := []struct {
 		name, in string
 		has      []string // in this order
@@ -111,6 +116,16 @@ func TestShow(t *testing.T) {
 		{"a kill that failed", host("s", "") + kill("s", `,"result":"failed","reason":"the verdict's","error":"the cause","signal":"","took_ms":7`), []string{"killed: 0 of 1\n  -  -  failed    7 ms  the cause\n"}, "verdict's"},
 		{"an id is shortened", host("s", "") + container("s", 0xabc, "") + kill("s", `,"id":"short"`), []string{"  000000000000  -", "  short  "}, "0000000000000"},
 		{"a column has an end", host("s", "") + container("s", 1, `,"name":"`+strings.Repeat("x", 300)+`","reason":"`+strings.Repeat("y", 5000)+`"`), []string{strings.Repeat("x", 128) + "…" + strings.Repeat("x", 127) + "  ", strings.Repeat("y", maxText) + "…\n"}, strings.Repeat("y", maxText+1)},
+		{"a warning tells from when on", host("s", "") + container("s", 1, low(1, "one")+`,"time":"2026-11-21T22:46:13Z","verdict":"warn","kill_at":"2026-11-21T23:46:43.5+01:00"`) +
+			container("s", 2, low(2, "two")+`,"time":"2026-11-21T22:46:13Z","verdict":"warn","kill_at":"2026-11-22T01:00:00Z"`),
+			[]string{"one ", " warn, kill 22:46:43Z\n", "two ", " warn, kill 2026-11-22T01:00:00Z\n"}, "keep"},
+		{"a rule that is dry", host("s", "") + container("s", 1, low(1, "one")+`,"verdict":"keep","would":"kill"`) + container("s", 2, low(2, "two")+`,"verdict":"keep","would":null,"kill_at":null`),
+			[]string{" keep, would kill\n", " keep\n"}, ""},
+		{"what rules say", host("s", "") + rule("s", `,"event":"withdrawn","mode":"enforce","id":"`+filtertest.ID(0xabc)+`","name":"web","rule":"hot","reason":"holds no more"`) +
+			rule("s", `,"event":"limited","mode":"dry","id":"","name":"","rule":"","reason":"2 within 10m"`),
+			[]string{"high: none\nrules: 2\n  web  000000000000  hot  withdrawn     holds no more\n  -    -             -    limited, dry  2 within 10m\nkilled: none"}, ""},
+		{"a rule of another snapshot", host("s", "") + rule("t", `,"event":"unread"`) + container("t", 1, low(1, "one")), []string{"low: none", "killed: none\n\nvm", "low: 1", "rules: 1"}, ""},
+		{"a rule with a wrong type", host("s", "") + rule("s", `,"rule":5`), []string{"high: none\nkilled: none"}, "rules"},
 		{"process and unknown lines", host("s", "") + `{"type":"process","host":"other","snapshot":"t","name":"p"}` + "\n" + `{"type":"weather"}` + "\n", []string{"low: none\nhigh: none\nkilled: none\n\n"}, "other"},
 		{"the time, to the second and in UTC", host("s", `,"time":"2026-11-21T23:46:13.9+01:00"`), []string{"vm  2026-11-21T22:46:13Z  -"}, ""},
 	}
@@ -142,6 +157,20 @@ func TestKillsAreRed(t *testing.T) {
 		kill("dry_run") + kill("failed"): "\x1b[1;31mkilled: 0 of 2, 1 dry\x1b",
 	} {
 		if got := shown(t, host("s", "")+in, screen{colour: true}, maxKept); !strings.Contains(got, want) {
+			t.Errorf("no %q in %q", want, got)
+		}
+	}
+}
+
+// Who is to be killed now or soon is seen at once, and what rules say.
+func TestRowsToBeNoticedHaveColours(t *testing.T) {
+	in := host("s", "") + `{"type":"rule","snapshot":"s","event":"limited"}` + "\n"
+	for i, verdict := range []string{"keep", "warn", "kill"} {
+		in += container("s", i, `,"class":"low","rank":1,"verdict":"`+verdict+`"`)
+	}
+	got := shown(t, in, screen{colour: true}, maxKept)
+	for _, want := range []string{" keep\n", " warn\x1b[0m\n", " kill\x1b[0m\n", "\x1b[1;33m    -  -     0", "\x1b[1;31m    -  -     0", "\x1b[1;33mrules: 1\x1b"} {
+		if !strings.Contains(got, want) {
 			t.Errorf("no %q in %q", want, got)
 		}
 	}

@@ -29,19 +29,26 @@ type snapshot struct {
 	totalKB          float64 // NaN where it is not known
 	low, high, other []member
 	kills            []kill
+	rules            []row
 	size             int // bytes kept, about
 	left             int // lines that were not kept, for there were too many
 }
 
+// row is one of a table: its cells, and the colour of all of it.
+type row struct {
+	cells []string
+	code  string
+}
+
 // member is a container, as a row of its table.
 type member struct {
-	cells []string
-	rank  float64 // NaN where it is not judged
+	row
+	rank float64 // NaN where it is not judged
 }
 
 // kill is what became of a verdict, as a row of its table.
 type kill struct {
-	cells  []string
+	row
 	result string
 }
 
@@ -70,19 +77,18 @@ func (c *collector) add(line *record.Line) error {
 	if kind == record.TypeHost {
 		return c.begin(line)
 	}
-	if kind != record.TypeContainer && kind != record.TypeKill || line.Check() != nil {
+	adds := map[string]func(*snapshot, *record.Line, int){
+		record.TypeContainer: (*snapshot).addMember, record.TypeRule: (*snapshot).addRule, record.TypeKill: (*snapshot).addKill,
+	}[kind]
+	if adds == nil || line.Check() != nil {
 		return nil
 	}
-	if c.now == nil || kind == record.TypeContainer && c.now.isAnother(line) { // its host line is missing
+	if c.now == nil || kind != record.TypeKill && c.now.isAnother(line) { // its host line is missing
 		if err := c.begin(line); err != nil {
 			return err
 		}
 	}
-	if kind == record.TypeKill {
-		c.now.addKill(line, c.room)
-	} else {
-		c.now.addMember(line, c.room)
-	}
+	adds(c.now, line, c.room)
 	return nil
 }
 
@@ -97,7 +103,7 @@ func (c *collector) begin(line *record.Line) error {
 		line = &record.Line{} // what else it tells is not the host's
 	}
 	s.totalKB = number(line, "total_memory_kb")
-	s.title = cmp.Or(s.host, "-") + "  " + when(line) + "  " + text(line, "source", "-") + ", " +
+	s.title = cmp.Or(s.host, "-") + "  " + moment(line, "time") + "  " + text(line, "source", "-") + ", " +
 		count(number(line, "cpus")) + " cores, " + count(number(line, "containers")) + " containers"
 	s.memory = "memory: " + size(s.totalKB) + " total, " + size(number(line, "used_memory_kb")) + " used, " +
 		size(number(line, "free_memory_kb")) + " free, " + size(number(line, "available_memory_kb")) + " available"
@@ -105,7 +111,7 @@ func (c *collector) begin(line *record.Line) error {
 	return nil
 }
 
-// isAnother tells whether a container line names another snapshot.
+// isAnother tells whether a line names another snapshot.
 func (s *snapshot) isAnother(line *record.Line) bool {
 	differ := func(a, b string) bool { return a != "" && b != "" && a != b }
 	return differ(s.id, text(line, "snapshot", "")) || differ(s.host, text(line, "host", ""))
@@ -117,11 +123,11 @@ func (s *snapshot) addMember(line *record.Line, room int) {
 	if !(s.totalKB > 0) {
 		share = number(line, "memory_percent")
 	}
-	m := member{[]string{
+	m := member{row{[]string{
 		count(number(line, "pid")), text(line, "name", "-"), shortID(line), text(line, "image", "-"),
 		percent(number(line, "cpu_percent")), size(kb), percent(share),
-		text(line, "verdict", "-"), text(line, "reason", ""),
-	}, number(line, "rank")}
+		verdict(line), text(line, "reason", ""),
+	}, colours[line.Get("verdict").Str]}, number(line, "rank")}
 	if !s.fits(m.cells, room) {
 		return
 	}
@@ -134,6 +140,37 @@ func (s *snapshot) addMember(line *record.Line, room int) {
 	default:
 		m.rank = math.NaN()
 		s.other = append(s.other, m)
+	}
+}
+
+// colours are those of what is to be noticed.
+var colours = map[string]string{record.VerdictWarn: yellow, record.VerdictKill: red}
+
+// verdict tells of a warning from when on it may be carried out, and of a rule that
+// is dry what it would have said.
+func verdict(line *record.Line) string {
+	said := text(line, "verdict", "-")
+	if would := text(line, "would", ""); would != "" {
+		said += ", would " + would
+	}
+	if at := moment(line, "kill_at"); at != "-" {
+		_, ofDay, _ := strings.Cut(at, "T")
+		if day, _, _ := strings.Cut(moment(line, "time"), "T"); strings.HasPrefix(at, day) {
+			at = ofDay
+		}
+		said += ", kill " + at
+	}
+	return said
+}
+
+func (s *snapshot) addRule(line *record.Line, room int) {
+	event := text(line, "event", "-")
+	if text(line, "mode", "") == "dry" {
+		event += ", dry"
+	}
+	rule := row{cells: []string{cmp.Or(text(line, "name", ""), "-"), shortID(line), cmp.Or(text(line, "rule", ""), "-"), event, text(line, "reason", "")}}
+	if s.fits(rule.cells, room) {
+		s.rules = append(s.rules, rule)
 	}
 }
 
@@ -179,7 +216,7 @@ func text(line *record.Line, name, unknown string) string {
 
 func shortID(line *record.Line) string {
 	const short = 12
-	return head(text(line, "id", "-"), short)
+	return head(cmp.Or(text(line, "id", ""), "-"), short)
 }
 
 // number is a member that is a number from 0 up, else NaN.
@@ -191,9 +228,9 @@ func number(line *record.Line, name string) float64 {
 	return value.Num
 }
 
-// when is a line's time to the second.
-func when(line *record.Line) string {
-	at, err := time.Parse(time.RFC3339, line.Get("time").Str)
+// moment is a member that is a time, to the second.
+func moment(line *record.Line, name string) string {
+	at, err := time.Parse(time.RFC3339, line.Get(name).Str)
 	if err != nil {
 		return "-"
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"iter"
 	"slices"
 	"strings"
 )
@@ -22,12 +23,13 @@ type table struct {
 	columns []column
 	name    int // the column of the names
 	titled  bool
-	rows    [][]string
+	rows    []row
 }
 
-// lines lays the table out for a screen of that width, or for none with 0. On
-// one of a few columns only, they may still be too long.
-func (t *table) lines(width int) []string {
+// lines lays the table out for a screen of that width, or for none with 0, and
+// gives each line's colour. On a screen of a few columns only, they may still be
+// too long.
+func (t *table) lines(width int) iter.Seq2[string, string] {
 	// Where every column of the screen counts, titles may be cut too.
 	tight := width > 0 && width < 30
 	indent, gap := "  ", "  "
@@ -40,7 +42,7 @@ func (t *table) lines(width int) []string {
 		for _, c := range t.columns {
 			titles = append(titles, c.title)
 		}
-		rows = slices.Concat([][]string{titles}, rows)
+		rows = slices.Concat([]row{{cells: titles}}, rows)
 	}
 	measured := rows
 	if tight {
@@ -50,17 +52,19 @@ func (t *table) lines(width int) []string {
 	if width > 0 {
 		t.narrow(widths, width-len(indent), len(gap))
 	}
-	lines := make([]string, 0, len(rows))
-	for _, row := range rows {
-		lines = append(lines, strings.TrimRight(indent+strings.Join(t.cells(row, widths), gap), " "))
+	return func(yield func(line, code string) bool) {
+		for _, row := range rows {
+			if !yield(strings.TrimRight(indent+strings.Join(t.cells(row.cells, widths), gap), " "), row.code) {
+				return
+			}
+		}
 	}
-	return lines
 }
 
-func (t *table) widths(rows [][]string) []int {
+func (t *table) widths(rows []row) []int {
 	widths := make([]int, len(t.columns))
 	for _, row := range rows {
-		for i, cell := range row {
+		for i, cell := range row.cells {
 			widths[i] = max(widths[i], columns(cell))
 		}
 	}
