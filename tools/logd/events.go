@@ -31,13 +31,14 @@ const pagePart = 8
 
 // pageState is what a page shows, but for the containers.
 type pageState struct {
-	Now    time.Time     `json:"now"` // logd's clock, by which the page tells how old things are
-	Hosts  []string      `json:"hosts"`
-	Shown  string        `json:"shown"` // the host that the rest is of
-	Host   *record.Host  `json:"host"`
-	At     time.Time     `json:"at"` // of the snapshot, by logd's clock
-	Kills  []record.Kill `json:"kills"`
-	Charts []chart.Kind  `json:"charts"`
+	Now       time.Time     `json:"now"` // logd's clock, by which the page tells how old things are
+	Hosts     []string      `json:"hosts"`
+	Shown     string        `json:"shown"` // the host that the rest is of
+	Host      *record.Host  `json:"host"`
+	At        time.Time     `json:"at"` // of the snapshot, by logd's clock
+	Kills     []record.Kill `json:"kills"`
+	Withdrawn []record.Rule `json:"withdrawn"` // notices
+	Charts    []chart.Kind  `json:"charts"`
 }
 
 // events sends the page its state, and anew when it changes, as server-sent
@@ -67,7 +68,7 @@ func (s *server) events(ctx *fasthttp.RequestCtx) {
 // missing says how many containers of the snapshot are not among those sent:
 // there was no room for them, or they have not come yet.
 func (s *server) sendState(o out, name string) (<-chan struct{}, error) {
-	state := pageState{Now: s.now().UTC(), Hosts: s.live.names(), Shown: name, Kills: []record.Kill{}, Charts: chart.Kinds()}
+	state := pageState{Now: s.now().UTC(), Hosts: s.live.names(), Shown: name, Kills: []record.Kill{}, Withdrawn: []record.Rule{}, Charts: chart.Kinds()}
 	if name == "" && len(state.Hosts) > 0 {
 		state.Shown = state.Hosts[0]
 	}
@@ -75,7 +76,7 @@ func (s *server) sendState(o out, name string) (<-chan struct{}, error) {
 	if host == nil {
 		host = new(liveHost)
 	} else {
-		state.Kills, state.At = host.kills, host.at
+		state.Kills, state.Withdrawn, state.At = host.kills, host.withdrawn, host.at
 	}
 	if !host.at.IsZero() {
 		state.Host = &host.record

@@ -24,7 +24,7 @@ const (
 	// liveBytes bounds what is held of all hosts together.
 	liveBytes = 8 << 20
 	maxHosts  = 256 // that are shown; the one not heard of for longest goes
-	maxShown  = 10  // kills of a host
+	maxShown  = 10  // kills of a host, and notices that were withdrawn
 	// maxAhead is how far a host's clock may be ahead of logd's.
 	maxAhead = time.Minute
 )
@@ -50,6 +50,7 @@ type liveHost struct {
 	ids        map[string]bool    // of them
 	held       int                // bytes of them
 	kills      []record.Kill      // the newest first
+	withdrawn  []record.Rule      // notices, the newest first
 }
 
 // sizeOf is what a container takes, its place in ids included.
@@ -57,7 +58,8 @@ func sizeOf(c *record.Container) int { return 700 + textsOf(c) }
 
 // textsOf is what the texts of a container line take, but for its labels, in bytes.
 func textsOf(c *record.Container) int {
-	n := len(c.Host) + len(c.Snapshot) + len(c.ID) + len(c.Engine) + len(c.Process) + len(c.Name) + len(c.Image) + len(c.Class) + len(c.Verdict) + len(c.Reason)
+	n := len(c.Host) + len(c.Snapshot) + len(c.ID) + len(c.Engine) + len(c.Process) + len(c.Name) + len(c.Image) + len(c.Class) + len(c.Verdict) + len(c.Reason) +
+		len(c.Rule) + len(c.Would)
 	if c.Cmdline != nil {
 		n += len(*c.Cmdline)
 	}
@@ -68,10 +70,17 @@ func sizeOfKill(k *record.Kill) int {
 	return 256 + len(k.Host) + len(k.Snapshot) + len(k.ID) + len(k.Name) + len(k.Image) + len(k.Class) + len(k.Reason) + len(k.Result) + len(k.Signal) + len(k.Error)
 }
 
+func sizeOfRule(r *record.Rule) int {
+	return 256 + len(r.Host) + len(r.Snapshot) + len(r.Rule) + len(r.ID) + len(r.Name) + len(r.Mode) + len(r.Reason)
+}
+
 func (h *liveHost) size() int {
 	n := 1024 + 3*len(h.name) + len(h.record.Snapshot) + h.held
 	for i := range h.kills {
 		n += sizeOfKill(&h.kills[i])
+	}
+	for i := range h.withdrawn {
+		n += sizeOfRule(&h.withdrawn[i])
 	}
 	return n
 }
@@ -128,6 +137,11 @@ func (l *live) add(line []byte) error {
 		var c record.Container
 		record.Read(line, &c, maxText)
 		l.addContainer(&c)
+	case record.TypeRule:
+		var r record.Rule
+		if record.Read(line, &r, maxText); r.Event == record.RuleWithdrawn {
+			l.addWithdrawn(&r)
+		}
 	case record.TypeKill:
 		var k record.Kill
 		record.Read(line, &k, maxText)
@@ -172,20 +186,33 @@ func (l *live) addContainer(c *record.Container) {
 	l.held += sizeOf(c)
 }
 
+func (l *live) addWithdrawn(r *record.Rule) {
+	h := l.host(r.Host)
+	l.held -= h.size()
+	h.withdrawn = newest(h.withdrawn, r)
+	l.held += h.size()
+	l.fit(h)
+}
+
 func (l *live) addKill(k *record.Kill) {
 	h := l.host(k.Host)
 	l.held -= h.size()
-	h.kills = slices.Insert(h.kills, 0, *k)
-	h.kills = h.kills[:min(len(h.kills), maxShown)]
+	h.kills = newest(h.kills, k)
 	l.held += h.size()
 	l.fit(h)
+}
+
+// newest puts one before those that are shown, the last of which may go.
+func newest[T any](shown []T, one *T) []T {
+	shown = slices.Insert(shown, 0, *one)
+	return shown[:min(len(shown), maxShown)]
 }
 
 // host is the one of a name, which may be new.
 func (l *live) host(name string) *liveHost {
 	h := l.hosts[name]
 	if h == nil {
-		h = &liveHost{name: name, kills: []record.Kill{}}
+		h = &liveHost{name: name, kills: []record.Kill{}, withdrawn: []record.Rule{}}
 		l.hosts[name] = h
 		l.held += h.size()
 		l.fit(h)
@@ -229,7 +256,7 @@ func (l *live) view(name string) (host *liveHost, changed <-chan struct{}) {
 	defer l.mu.RUnlock()
 	if h := l.hosts[name]; h != nil {
 		copied := *h
-		copied.containers, copied.kills = nil, slices.Clone(h.kills)
+		copied.containers, copied.kills, copied.withdrawn = nil, slices.Clone(h.kills), slices.Clone(h.withdrawn)
 		host = &copied
 	}
 	return host, l.changed

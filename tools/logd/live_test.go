@@ -30,6 +30,7 @@ func TestLiveHoldsNoMoreThanItMay(t *testing.T) { // alone, as it measures
 	for i := range 400 {
 		for range maxShown {
 			l.add(fmt.Appendf(nil, `{"type":"kill","host":"h%d","id":%[2]s,"name":%[2]s,"image":%[2]s,"class":%[2]s,"reason":%[2]s,"result":%[2]s,"error":%[2]s}`, i, long))
+			l.add(fmt.Appendf(nil, `{"type":"rule","event":"withdrawn","host":"h%d","id":%[2]s,"name":%[2]s,"rule":%[2]s,"mode":%[2]s,"reason":%[2]s}`, i, long))
 		}
 	}
 	for i := range 300 {

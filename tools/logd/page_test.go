@@ -173,8 +173,22 @@ func TestPageInChromium(t *testing.T) {
 	// A kill arrives while the page is open.
 	l.mustPost(t, "", `{"type":"kill","time":"2026-11-21T12:00:00Z","host":"vm","snapshot":"h1","id":"bbbb11112222","name":"db","image":"img","class":"high",`+
 		`"reason":"heaviest of 3, 2 are kept","result":"killed","signal":"SIGTERM","took_ms":12,"error":""}`)
-	b.until("document.querySelector('#kills li')?.textContent.includes('db')")
+	b.until("document.querySelector('#events li')?.textContent.includes('db')")
 	if got := b.eval("document.querySelector('#news').textContent"); got != "db: killed" {
+		t.Errorf("a screen reader is told %q", got)
+	}
+
+	// So does a warning, and then that its notice is withdrawn.
+	warned := strings.Replace(testkit.ContainerLine("h2", "2026-11-21T12:00:10Z", "aaaa11112222", "web", "low", "warn", 1), `"rank"`, `"rule":"hot","kill_at":"2026-11-21T12:01:00Z","rank"`, 1)
+	l.mustPost(t, "", testkit.HostLine("h2", "2026-11-21T12:00:10Z", 2)+warned+strings.ReplaceAll(hostile, "h1", "h2"))
+	b.until("document.querySelector('#rows td.warn')?.textContent.match(/^warn, kill .*:01:00$/) && document.querySelector('#summary').textContent.includes('1 warned')")
+	b.until("document.querySelector('#events li:first-child')?.textContent.match(/web .*warned, to be killed from .*:01:00 on – because warn/)")
+	b.screenshot("page-warned.png")
+	l.mustPost(t, "", testkit.HostLine("h3", "2026-11-21T12:00:20Z", 2)+strings.ReplaceAll(hostile, "h1", "h3")+
+		testkit.ContainerLine("h3", "2026-11-21T12:00:20Z", "aaaa11112222", "web", "low", "keep", 1)+
+		`{"type":"rule","time":"2026-11-21T12:00:20Z","host":"vm","snapshot":"h3","rule":"hot","event":"withdrawn","mode":"enforce","id":"aaaa11112222","name":"web","reason":"its conditions hold no more"}`+"\n")
+	b.until("document.querySelector('#events li:first-child')?.textContent.match(/web notice withdrawn .hot. – its conditions hold no more/) && !document.querySelector('td.warn')")
+	if got := b.eval("document.querySelector('#news').textContent"); got != "web: withdrawn" {
 		t.Errorf("a screen reader is told %q", got)
 	}
 
@@ -188,8 +202,8 @@ func TestPageInChromium(t *testing.T) {
 	b.size(1280, 900)
 	b.screenshot("page-dark.png")
 
-	act(b, "to the story", chromedp.Click(chromedp.CSS("#kills li a")))
-	b.until("location.pathname === '/why/bbbb11112222' && document.querySelector('#end')?.textContent.startsWith('Killed at')")
+	act(b, "to the story", chromedp.Click(chromedp.CSS("#events a[href$=bbbb11112222]")))
+	b.until("location.pathname === '/why/bbbb11112222' && document.querySelector('#answer')?.textContent.startsWith('db was killed at')")
 	if got := b.eval("document.querySelectorAll('#considered tr').length + ' ' + document.querySelector('#considered .self').textContent"); !strings.HasPrefix(got, "3 db (this one)high") {
 		t.Errorf("considered: %s", got)
 	}

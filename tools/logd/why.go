@@ -19,6 +19,7 @@ const (
 	maxSamples    = 500  // of a story
 	maxConsidered = 2000 // containers that a decision was made among
 	maxAttempts   = 100  // to kill it, the last ones
+	maxRuled      = 100  // lines of rules about it, the last ones
 	maxOthers     = 100  // containers of its name
 	// maxStory bounds the texts of all its samples, and of all those
 	// considered, in bytes.
@@ -31,6 +32,7 @@ type story struct {
 	Name    string            `json:"name"`
 	Image   string            `json:"image"`
 	Host    string            `json:"host"`
+	Answer  []string          `json:"answer"` // why it was killed, or is still here, in plain sentences
 	Labels  map[string]string `json:"labels"`
 	Created *time.Time        `json:"created"`
 	First   time.Time         `json:"first"` // and last time that it was seen
@@ -39,9 +41,12 @@ type story struct {
 	Count   int      `json:"sample_count"`
 	Samples []sample `json:"samples"` // all where its class or verdict changed; of the others as many as there is room for
 
+	Latest *record.Container `json:"latest"` // its last line, where it still lives as far as is known; else null
+
 	// Considered are the containers of the snapshot in which it was last
 	// condemned, or else last seen: it is one of them.
 	Considered []record.Container `json:"considered"`
+	Rules      []record.Rule      `json:"rules"`  // what rules said of it, such as that a notice is withdrawn
 	Kills      []record.Kill      `json:"kills"`  // each attempt
 	End        *record.Kill       `json:"end"`    // the one that ended it; null while it runs, or ended otherwise
 	Others     []string           `json:"others"` // ids of other containers of its name
@@ -54,7 +59,7 @@ type story struct {
 // sample is a container in one snapshot.
 type sample struct {
 	record.Container
-	changed bool // of another class or verdict than the one before
+	changed bool // of another class, verdict or notice than the one before
 }
 
 var errUnknown = errors.New("no line speaks of it")
@@ -91,7 +96,7 @@ func (s *server) tell(j *door.Job, container string) (*story, error) {
 	if err != nil {
 		return nil, err
 	}
-	st := &story{ID: newest.ID, Labels: map[string]string{}, Samples: []sample{}, Considered: []record.Container{}, Kills: []record.Kill{}, Others: []string{}}
+	st := &story{ID: newest.ID, Labels: map[string]string{}, Samples: []sample{}, Considered: []record.Container{}, Rules: []record.Rule{}, Kills: []record.Kill{}, Others: []string{}}
 	about := store.AnyTime(store.Filter{Equal: []store.Member{{Name: "id", Value: newest.ID}}})
 	if newest.Created != nil && !newest.Created.After(newest.Time) { // or the clock went back since
 		about.Since = nanoseconds(*newest.Created)
@@ -102,6 +107,10 @@ func (s *server) tell(j *door.Job, container string) (*story, error) {
 	if err := s.consider(j, st); err != nil {
 		return nil, err
 	}
+	if err := s.findLatest(j, st); err != nil {
+		return nil, err
+	}
+	st.Answer = st.answer()
 	return st, s.others(j, st)
 }
 
@@ -120,7 +129,7 @@ func (s *server) newestOf(j *door.Job, container string) (*record.Container, err
 		err := s.query(j, &f, func(line []byte) error {
 			c := new(record.Container)
 			record.Read(line, c, maxText)
-			if c.ID == "" || c.Type != record.TypeContainer && c.Type != record.TypeKill {
+			if c.ID == "" || c.Type != record.TypeContainer && c.Type != record.TypeRule && c.Type != record.TypeKill {
 				return nil
 			}
 			found = c
@@ -151,6 +160,11 @@ func (st *story) add(line []byte) error {
 		var c record.Container
 		if record.Read(line, &c, maxText); c.ID == st.ID {
 			st.addSample(&c)
+		}
+	case record.TypeRule:
+		var r record.Rule
+		if record.Read(line, &r, maxText); r.ID == st.ID {
+			st.addRule(&r)
 		}
 	case record.TypeKill:
 		var k record.Kill
@@ -184,13 +198,17 @@ func (st *story) addSample(c *record.Container) {
 	}
 	st.Count++
 	n := len(st.Samples)
-	changed := n == 0 || st.Samples[n-1].Class != c.Class || st.Samples[n-1].Verdict != c.Verdict
+	changed := n == 0 || st.Samples[n-1].differs(c)
 	c.Labels = nil // of any length, and once in the story is enough
 	st.Samples = append(st.Samples, sample{*c, changed})
 	st.held += textsOf(c)
 	if len(st.Samples) >= 2*maxSamples || st.held > maxStory {
 		st.thin()
 	}
+}
+
+func (s *sample) differs(c *record.Container) bool {
+	return s.Class != c.Class || s.Verdict != c.Verdict || s.Would != c.Would || !sameTime(s.KillAt, c.KillAt)
 }
 
 // thin leaves out every other sample, the oldest of those that must go first.
@@ -213,6 +231,12 @@ func (st *story) thin() {
 	st.Samples = slices.Clone(kept)
 }
 
+func (st *story) addRule(r *record.Rule) {
+	st.seen(r.Time, r.Host, r.Name, st.Image)
+	st.Rules = append(st.Rules, *r)
+	st.Rules = st.Rules[max(0, len(st.Rules)-maxRuled):]
+}
+
 func (st *story) addKill(k *record.Kill) {
 	st.seen(k.Time, k.Host, k.Name, k.Image)
 	st.Kills = append(st.Kills, *k)
@@ -220,6 +244,40 @@ func (st *story) addKill(k *record.Kill) {
 	if k.Result == record.ResultKilled {
 		st.End = k
 	}
+}
+
+// findLatest finds whether it still lives: no stop came after its last line, nor the end of a later snapshot without it,
+// and that line is not so old that nobody knows.
+func (s *server) findLatest(j *door.Job, st *story) error {
+	const lately = 24 * time.Hour
+	if len(st.Samples) == 0 {
+		return nil
+	}
+	last := &st.Samples[len(st.Samples)-1].Container
+	for _, k := range st.Kills {
+		isOver := k.Result == record.ResultKilled || k.Result == record.ResultGone
+		if isOver && (k.Snapshot == last.Snapshot || k.Time.After(last.Time)) {
+			return nil
+		}
+	}
+	if s.now().Sub(last.Time) > lately {
+		return nil
+	}
+	later := store.AnyTime(store.Filter{Equal: []store.Member{{Name: "host", Value: st.Host}, {Name: "type", Value: record.TypeEnd}}})
+	later.Since = nanoseconds(last.Time)
+	err := s.query(j, &later, func(line []byte) error {
+		var end record.End
+		record.Read(line, &end, maxText)
+		if end.Snapshot == last.Snapshot || !end.Time.After(last.Time) {
+			return nil
+		}
+		return store.ErrEnough
+	})
+	if errors.Is(err, store.ErrEnough) {
+		return nil
+	}
+	st.Latest = last
+	return err
 }
 
 // consider finds who else was there when it was decided about.

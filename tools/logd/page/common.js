@@ -46,11 +46,16 @@ export function story(id, name) {
   return link;
 }
 
+// said is a verdict, with what a rule that is dry would have said, and from when on a warning may be carried out.
+function said(c) {
+  return (c.verdict || "–") + (c.would ? ", would " + c.would : "") + (c.kill_at ? ", kill " + clock(c.kill_at) : "");
+}
+
 // columns are the members of a container line that the tables show: a row each, by the member's name. Where a label is,
 // the cell says it itself on a page that is too narrow for headings.
 const columns = {
   class: { title: "Class", text: (c) => c.class || "–", style: (c) => known(c.class) },
-  verdict: { title: "Verdict", text: (c) => c.verdict || "–", style: (c) => known(c.verdict) },
+  verdict: { title: "Verdict", text: said, style: (c) => known(c.verdict) },
   cpu_percent: { title: "CPU", label: "CPU", text: (c) => percent(c.cpu_percent), style: () => "number" },
   memory_kb: { title: "Memory", label: "mem", text: (c) => size(c.memory_kb), style: () => "number" },
   image: { title: "Image", text: (c) => c.image || "", onlyLive: true }, // a story says it once

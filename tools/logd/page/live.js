@@ -6,7 +6,7 @@ const goneAfter = 12000; // ms without a word of logd, which ticks each 5 s
 const chartEvery = 30000; // ms
 
 const parameters = new URLSearchParams(location.search);
-let source, state, heard = 0, offset = 0, lostAt = null, chartsAt = 0, newestKill = null;
+let source, state, heard = 0, offset = 0, lostAt = null, chartsAt = 0, newestEvent = null;
 let sort = { key: "cpu_percent", down: true };
 
 function connect() {
@@ -55,7 +55,7 @@ function show() {
   showHosts();
   showGauges();
   showRows();
-  showKills();
+  showEvents();
   if (Date.now() - chartsAt > chartEvery) showCharts();
 }
 
@@ -103,7 +103,7 @@ function showRows() {
   const containers = [...(state.containers || [])].sort(compare);
   const count = (key, value) => containers.filter((c) => c[key] === value).length;
   $("summary").textContent = containers.length + " running: " + count("class", "low") + " low, " + count("class", "high") + " high, " +
-    count("verdict", "kill") + " to be killed" + (state.missing ? "; " + state.missing + " more are not shown" : "") + (state.host ? "; as of " + clock(state.host.time) : "");
+    (count("verdict", "warn") ? count("verdict", "warn") + " warned, " : "") + count("verdict", "kill") + " to be killed" + (state.missing ? "; " + state.missing + " more are not shown" : "") + (state.host ? "; as of " + clock(state.host.time) : "");
   for (const th of document.querySelectorAll("#table th")) {
     th.setAttribute("aria-sort", th.dataset.key !== sort.key ? "none" : sort.down ? "descending" : "ascending");
   }
@@ -126,19 +126,26 @@ function newRow(c) {
   return tr;
 }
 
-function showKills() {
-  const kills = state.kills || [];
-  $("no-kills").hidden = kills.length > 0;
-  $("kills").replaceChildren(...kills.map((k) => {
-    const time = element("time", "", clock(k.time));
-    time.dateTime = k.time;
-    const result = k.result === "killed" ? "killed" : "not killed (" + k.result + (k.error ? ": " + k.error : "") + ")";
-    return element("li", "", time, story(k.id, k.name), " (", element("span", known(k.class), k.class || "no class"), ") ",
-      element("span", k.result === "failed" ? "failed" : "", result), k.reason ? " – " + k.reason : "");
+// showEvents lists the warnings that stand, and then the kills and the notices that were withdrawn.
+function showEvents() {
+  const warned = (state.containers || []).filter((c) => c.verdict === "warn");
+  const past = [...(state.kills || []), ...(state.withdrawn || [])].sort((a, b) => Date.parse(b.time) - Date.parse(a.time));
+  $("no-events").hidden = warned.length + past.length > 0;
+  $("events").replaceChildren(...[...warned, ...past].map((e) => {
+    const time = element("time", "", clock(e.time));
+    time.dateTime = e.time;
+    return element("li", "", time, story(e.id, e.name), " ", ...(e.class ? ["(", element("span", known(e.class), e.class), ") "] : []), outcome(e), e.reason ? " – " + e.reason : "");
   }));
-  const newest = kills[0] && kills[0].time + kills[0].id;
-  if (newestKill !== null && newest && newest !== newestKill) $("news").textContent = (kills[0].name || kills[0].id) + ": " + kills[0].result;
-  newestKill = newest || "";
+  const newest = past[0] && past[0].time + past[0].id;
+  if (newestEvent !== null && newest && newest !== newestEvent) $("news").textContent = (past[0].name || past[0].id) + ": " + (past[0].result || past[0].event);
+  newestEvent = newest || "";
+}
+
+// outcome is what an event comes to: a warning, a kill, or a notice that was withdrawn.
+function outcome(e) {
+  if (e.verdict) return element("span", "warn", "warned" + (e.kill_at ? ", to be killed from " + clock(e.kill_at) + " on" : ""));
+  if (e.event) return "notice " + e.event + (e.rule ? " (" + e.rule + ")" : "");
+  return element("span", e.result === "failed" ? "failed" : "", e.result === "killed" ? "killed" : "not killed (" + e.result + (e.error ? ": " + e.error : "") + ")");
 }
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -170,7 +177,7 @@ $("host").addEventListener("change", () => {
   parameters.set("host", $("host").value);
   history.replaceState(null, "", "?" + parameters);
   chartsAt = 0;
-  newestKill = null;
+  newestEvent = null;
   connect();
 });
 $("span").addEventListener("change", showCharts);

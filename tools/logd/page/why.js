@@ -1,4 +1,4 @@
-import { clock, element, fill, heading, row, story } from "./common.js";
+import { clock, element, fill, heading, known, row, story } from "./common.js";
 
 const $ = (id) => document.getElementById(id);
 
@@ -6,20 +6,14 @@ function fact(name, ...content) {
   $("facts").append(element("dt", "", name), element("dd", "", ...content));
 }
 
-function showEnd(s) {
-  if (s.end) {
-    return "Killed at " + clock(s.end.time) + (s.end.signal ? " by " + s.end.signal : "") + ": " + s.end.reason;
-  }
-  const last = s.kills[s.kills.length - 1];
-  if (last) return "Condemned, but not killed (" + last.result + (last.error ? ": " + last.error : "") + "), at " + clock(last.time) + ".";
-  return "Never killed. Last seen at " + clock(s.last) + ".";
-}
+// local has the times in a text as the reader's clock shows them.
+const local = (text) => text.replace(/\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z/g, clock);
 
 function show(s) {
   document.title = "winnow: " + (s.name || s.id);
   $("name").textContent = s.name || s.id;
-  $("end").textContent = showEnd(s);
-  $("end").className = s.end ? "kill" : "";
+  $("answer").replaceChildren(...s.answer.map((sentence) => element("p", "", local(sentence))));
+  $("answer").className = s.latest ? known(s.latest.verdict) : s.end ? "kill" : "";
   fact("Image", s.image || "not known");
   fact("Host", s.host);
   fact("Id", s.id);
@@ -54,7 +48,7 @@ function showSamples(s) {
   if (!s.samples.length) return;
   $("samples").closest("section").hidden = false;
   $("samples-note").textContent = s.samples.length < s.sample_count
-    ? s.samples.length + " of " + s.sample_count + ", all changes of class and verdict among them; the newest first."
+    ? s.samples.length + " of " + s.sample_count + ", all changes of class, verdict and notice among them; the newest first."
     : s.sample_count + ", the newest first.";
   heading($("samples").parentElement, ["time", { title: "Time" }], false);
   for (const c of s.samples.reverse()) $("samples").append(fill(row(clock(c.time), false), c, false));
