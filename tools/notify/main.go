@@ -1,0 +1,148 @@
+// Command notify runs a command for each warning, each notice that is withdrawn
+// and each kill in a stream of records.
+//
+//	main.go   flags, signals, the reading, which nothing holds up, and what is news
+//	queue.go  the lines that wait, and the command
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"io/fs"
+	"maps"
+	"math"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"winnow/tools/internal/cli"
+	"winnow/tools/internal/record"
+)
+
+const summary = `notify runs the command for each warning that is new, notice that is withdrawn and kill,
+with that line on its stdin. One runs at a time, the others wait in a queue, and what has
+no room there is dropped and counted: whatever the command does, the stream is read on. One
+that fails or takes too long is named, with the beginning of its stderr; its stdout goes
+nowhere. After the end of the input, or a signal, what waits has --timeout to be done; a
+second signal ends it at once. The exit status is 0 but for wrong usage.`
+
+func main() { cli.Main("notify", run) }
+
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) error {
+	t := cli.New("notify", "[--timeout 10s] [--queue 100] [--state FILE] COMMAND [ARGUMENT]... < records", summary, stderr)
+	t.SetInterspersed(false)
+	timeout := t.Duration("timeout", 10*time.Second, "how long a command may take, and all that is left when the input ends")
+	room := t.Int("queue", 100, "how many lines may wait")
+	state := t.String("state", "", "remember here which warnings are told, for the next call")
+	if err := t.Parse(args, stdout, math.MaxInt); err != nil {
+		return err
+	}
+	if t.NArg() == 0 || *timeout <= 0 || *room < 1 {
+		return t.Misused("needs a command, and a --timeout and --queue above zero")
+	}
+	if err := t.NeedInput(stdin); err != nil {
+		return err
+	}
+	if c, ok := stdout.(io.Closer); ok {
+		c.Close() // as >(notify) it is the pipe's next stage, which waits for its end
+	}
+	told, err := recall(*state)
+	if err != nil {
+		t.Warn("%s: warnings are told anew: %v", *state, err)
+	}
+	q := &queue{lines: make(chan string, *room), command: t.Args(), timeout: *timeout, warn: t.Warn}
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	go heed(*timeout, end)
+	go func() {
+		read(stdin, q, told)
+		time.AfterFunc(*timeout, end)
+	}()
+	if !q.work(ctx) || *state == "" { // not all may have been told: better twice than not at all
+		return nil
+	}
+	if err := told.keep(*state); err != nil {
+		t.Warn("%v", err)
+	}
+	return nil
+}
+
+// heed ends it a while after a first signal, and at once after a second one. A
+// stderr that is gone does not end it.
+func heed(timeout time.Duration, end func()) {
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT)
+	if !signal.Ignored(syscall.SIGHUP) {
+		signal.Notify(signals, syscall.SIGHUP)
+	}
+	<-signals
+	time.AfterFunc(timeout, end)
+	<-signals
+	end()
+}
+
+// read puts what is news into the queue, and ends it. A line that is no record is
+// passed over: the tools of the pipe report it.
+func read(in io.Reader, q *queue, told warnings) {
+	defer close(q.lines)
+	for line, err := range record.Lines(in) {
+		if err != nil || line.Check() != nil || !told.isNews(line) || !q.offer(line.Text()) {
+			continue
+		}
+		if line.Type() == record.TypeContainer {
+			told[strings.Clone(line.Get("id").Str)] = strings.Clone(line.Get("kill_at").Str)
+		}
+	}
+}
+
+// warnings are those that are told: each kill_at, by the container's id.
+type warnings map[string]string
+
+// recall reads what an earlier call kept. What cannot be read is begun
+// anew: a warning told twice is better than none.
+func recall(path string) (warnings, error) {
+	told := make(warnings)
+	var kept warnings
+	text, err := os.ReadFile(path)
+	if err == nil {
+		err = json.Unmarshal(text, &kept)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	maps.Copy(told, kept)
+	return told, err
+}
+
+// isNews tells whether a line is to be told.
+func (w warnings) isNews(line *record.Line) bool {
+	switch line.Type() {
+	case record.TypeContainer:
+		id := line.Get("id").Str
+		if line.Get("verdict").Str != record.VerdictWarn {
+			delete(w, id)
+			return false
+		}
+		killAt, told := w[id]
+		return !told || killAt != line.Get("kill_at").Str
+	case record.TypeRule:
+		return line.Get("event").Str == record.RuleWithdrawn
+	}
+	return line.Type() == record.TypeKill
+}
+
+// keep writes what is remembered for the next call, but for what is old: its
+// container may be gone without a word.
+func (w warnings) keep(path string) error {
+	maps.DeleteFunc(w, func(_, killAt string) bool {
+		at, _ := time.Parse(time.RFC3339, killAt)
+		return time.Since(at) > 24*time.Hour
+	})
+	text, _ := json.Marshal(w) // texts can always be encoded
+	return os.WriteFile(path, text, 0o600)
+}
