@@ -77,7 +77,7 @@ func TestExplain(t *testing.T) {
 	c := explaining(t, port)
 	for name, want := range map[string]string{
 		"web": "web was killed at " + at(20) + ": rule hot: cpu?[2J forged.\nIt was warned at " + at(40) + " that it would be killed from " + at(20) + " on.\nIt is a1a1a1a1a1a1, of the image img, on vm.\n",
-		"db": "db is still here. At " + at(10) + " its verdict was warn: rule hot, to be killed.\nIt was warned at " + at(10) + ", and is to be killed from " + at(-50) + " on, unless what it is warned of ends.\n" +
+		"db": "db is still here. At " + at(10) + " its verdict was warn: rule hot, to be killed.\nIt was warned at " + at(10) + ", and is to be killed from " + at(-50) + " on, if its rule still holds then.\n" +
 			"It is b2b2b2b2b2b2, of the image img, on vm.\n",
 		"c3c3c":               "x is still here. It was seen at " + at(10) + ", and was not judged.\nIt is c3c3c3c3c3c3, of the image img, on vm.\n",
 		"a b% \"c\"?\x1b[31m": "a b% \"c\"??[31m is still here. It was seen at " + at(10) + ", and was not judged.\nIt is d4d4d4d4d4d4, of the image img, on vm.\n",

@@ -31,7 +31,7 @@ func (st *story) answer() []string {
 	}
 	if warned := st.notice(); warned != nil {
 		if st.Latest != nil && st.Latest.Verdict == record.VerdictWarn {
-			say("It was warned at %s, and is to be killed from %s on, unless what it is warned of ends.", second(warned.Time), second(*warned.KillAt))
+			say("It was warned at %s, and is to be killed from %s on, if its rule still holds then.", second(warned.Time), second(*warned.KillAt))
 		} else {
 			say("It was warned at %s that it would be killed from %s on.", second(warned.Time), second(*warned.KillAt))
 		}

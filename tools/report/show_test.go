@@ -121,6 +121,8 @@ func TestShow(t *testing.T) {
 			[]string{"one ", " warn, kill 22:46:43Z\n", "two ", " warn, kill 2026-11-22T01:00:00Z\n"}, "keep"},
 		{"a rule that is dry", host("s", "") + container("s", 1, low(1, "one")+`,"verdict":"keep","would":"kill"`) + container("s", 2, low(2, "two")+`,"verdict":"keep","would":null,"kill_at":null`),
 			[]string{" keep, would kill\n", " keep\n"}, ""},
+		{"dry, it gives no time", host("s", "") + container("s", 1, low(1, "one")+`,"verdict":"keep","would":"warn","kill_at":"2026-11-21T22:46:43Z"`), []string{" keep, would warn\n"}, ""},
+		{"judged by a rule that does not hold", host("s", "") + container("s", 1, `,"class":"low","rank":null,"rule":"hot","name":"a"`) + container("s", 2, low(1, "b")), []string{"low: 2", " a ", " b "}, "judged"},
 		{"what rules say", host("s", "") + rule("s", `,"event":"withdrawn","mode":"enforce","id":"`+filtertest.ID(0xabc)+`","name":"web","rule":"hot","reason":"holds no more"`) +
 			rule("s", `,"event":"limited","mode":"dry","id":"","name":"","rule":"","reason":"2 within 10m"`),
 			[]string{"high: none\nrules: 2\n  web  000000000000  hot  withdrawn     holds no more\n  -    -             -    limited, dry  2 within 10m\nkilled: none"}, ""},

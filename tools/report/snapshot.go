@@ -43,7 +43,7 @@ type row struct {
 // member is a container, as a row of its table.
 type member struct {
 	row
-	rank float64 // NaN where it is not judged
+	rank float64 // NaN where it has none
 }
 
 // kill is what became of a verdict, as a row of its table.
@@ -132,10 +132,11 @@ func (s *snapshot) addMember(line *record.Line, room int) {
 		return
 	}
 	class := line.Get("class").Str
+	judged := !math.IsNaN(m.rank) || text(line, "rule", "") != "" // a rule that does not hold gives no rank
 	switch {
-	case class == record.ClassLow && !math.IsNaN(m.rank):
+	case class == record.ClassLow && judged:
 		s.low = append(s.low, m)
-	case class == record.ClassHigh && !math.IsNaN(m.rank):
+	case class == record.ClassHigh && judged:
 		s.high = append(s.high, m)
 	default:
 		m.rank = math.NaN()
@@ -153,7 +154,7 @@ func verdict(line *record.Line) string {
 	if would := text(line, "would", ""); would != "" {
 		said += ", would " + would
 	}
-	if at := moment(line, "kill_at"); at != "-" {
+	if at := moment(line, "kill_at"); at != "-" && said == record.VerdictWarn {
 		_, ofDay, _ := strings.Cut(at, "T")
 		if day, _, _ := strings.Cut(moment(line, "time"), "T"); strings.HasPrefix(at, day) {
 			at = ofDay

@@ -48,7 +48,7 @@ export function story(id, name) {
 
 // said is a verdict, with what a rule that is dry would have said, and from when on a warning may be carried out.
 function said(c) {
-  return (c.verdict || "–") + (c.would ? ", would " + c.would : "") + (c.kill_at ? ", kill " + clock(c.kill_at) : "");
+  return (c.verdict || "–") + (c.would ? ", would " + c.would : "") + (c.verdict === "warn" && c.kill_at ? ", kill " + clock(c.kill_at) : "");
 }
 
 // columns are the members of a container line that the tables show: a row each, by the member's name. Where a label is,

@@ -144,7 +144,7 @@ function showEvents() {
 // outcome is what an event comes to: a warning, a kill, or a notice that was withdrawn.
 function outcome(e) {
   if (e.verdict) return element("span", "warn", "warned" + (e.kill_at ? ", to be killed from " + clock(e.kill_at) + " on" : ""));
-  if (e.event) return "notice " + e.event + (e.rule ? " (" + e.rule + ")" : "");
+  if (e.event) return "notice " + e.event + (e.rule ? " (" + e.rule + (e.mode === "dry" ? ", dry" : "") + ")" : "");
   return element("span", e.result === "failed" ? "failed" : "", e.result === "killed" ? "killed" : "not killed (" + e.result + (e.error ? ": " + e.error : "") + ")");
 }
 
