@@ -51,13 +51,13 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		c.Close() // as >(notify) it is the pipe's next stage, which waits for its end
 	}
 	told, err := recall(*state)
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		t.Warn("%s: warnings are told anew: %v", *state, err)
 	}
 	q := &queue{lines: make(chan string, *room), command: t.Args(), timeout: *timeout, warn: t.Warn}
 	ctx, end := context.WithCancel(ctx)
 	defer end()
-	go heed(*timeout, end)
+	heed(*timeout, end)
 	go func() {
 		read(stdin, q, told)
 		time.AfterFunc(*timeout, end)
@@ -80,10 +80,12 @@ func heed(timeout time.Duration, end func()) {
 	if !signal.Ignored(syscall.SIGHUP) {
 		signal.Notify(signals, syscall.SIGHUP)
 	}
-	<-signals
-	time.AfterFunc(timeout, end)
-	<-signals
-	end()
+	go func() {
+		<-signals
+		time.AfterFunc(timeout, end)
+		<-signals
+		end()
+	}()
 }
 
 // read puts what is news into the queue, and ends it. A line that is no record is
@@ -106,14 +108,10 @@ type warnings map[string]string
 // recall reads what an earlier call kept. What cannot be read is begun
 // anew: a warning told twice is better than none.
 func recall(path string) (warnings, error) {
-	told := make(warnings)
-	var kept warnings
+	told, kept := warnings{}, warnings{}
 	text, err := os.ReadFile(path)
 	if err == nil {
 		err = json.Unmarshal(text, &kept)
-	}
-	if errors.Is(err, fs.ErrNotExist) {
-		err = nil
 	}
 	maps.Copy(told, kept)
 	return told, err

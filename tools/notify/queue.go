@@ -12,9 +12,8 @@ import (
 )
 
 const (
-	maxLine = 64 << 10    // bytes of a line that may wait
-	maxSaid = 512         // bytes of a command's stderr that are repeated
-	grace   = time.Second // that is waited for the output of a command that has ended
+	maxLine = 64 << 10 // bytes of a line that may wait
+	maxSaid = 512      // bytes of a command's stderr that are repeated
 )
 
 // queue holds the lines that wait for the command. Whoever offers one never
@@ -74,7 +73,7 @@ func (q *queue) run(ctx context.Context, line string) {
 	cmd.Stdin, cmd.Stderr = strings.NewReader(line+"\n"), &said
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	cmd.WaitDelay = grace
+	cmd.WaitDelay = time.Second // for what holds its stderr when it has ended
 	err := cmd.Run()
 	if cmd.Process != nil {
 		syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // what it left behind
