@@ -42,8 +42,12 @@ host_available = "< 1%"
 // guard while there is memory. A file made wrong changes nothing.
 func TestPolicy(t *testing.T) {
 	w := newWorld(t, "WINNOW_SPAWN=0", "WINNOW_INTERVAL=1", "WINNOW_SPAN=500ms", "WINNOW_GRACE=1s")
-	file := filepath.Join(t.TempDir(), "policy.toml")
-	w.settings = append(w.settings, "WINNOW_POLICY="+file)
+	dir := t.TempDir()
+	file, told, tell := filepath.Join(dir, "policy.toml"), filepath.Join(dir, "told"), filepath.Join(dir, "tell")
+	if err := os.WriteFile(tell, []byte("#!/bin/sh\ncat >>"+told+"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	w.settings = append(w.settings, "WINNOW_POLICY="+file, "WINNOW_NOTIFY="+tell)
 	if err := os.WriteFile(file, []byte(policyText+"keep = 1.5\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -89,6 +93,13 @@ func TestPolicy(t *testing.T) {
 	w.warnedBefore(lasting, 4*time.Second)
 	if w.wouldKill(tried) == "" {
 		t.Error("no line says what the dry rule would have done")
+	}
+	notes, _ := os.ReadFile(told)
+	if n := strings.Count(string(notes), `"verdict":"warn"`); n != 1 && n != 2 { // the spike may have been warned, too
+		t.Errorf("told of %d warnings:\n%s", n, notes)
+	}
+	if n := strings.Count(string(notes), `"type":"kill"`); n != 3 {
+		t.Errorf("told of %d kills, not 3:\n%s", n, notes)
 	}
 	if err := w.docker.ContainerUnpause(t.Context(), spike); err != nil {
 		t.Fatal(err)

@@ -12,6 +12,7 @@ table='
   WINNOW_SOURCE        auto      text
   WINNOW_ENFORCE       0         switch
   WINNOW_POLICY        none      policy
+  WINNOW_NOTIFY        none      text
   WINNOW_HIGH_CPU      50        number+
   WINNOW_HIGH_MEMORY   10%       share+
   WINNOW_SPAN          5s        time+    10m
