@@ -82,9 +82,7 @@ func (j *judge) begin() {
 		one := &cases[i]
 		j.cases[i] = one
 		one.Container, one.exempt, one.life = c, p.exempt(c), m.life(p, c)
-		if one.life.gone {
-			one.gone, one.goneDry = true, true
-		}
+		one.gone, one.goneDry = one.life.gone, one.life.gone || one.life.goneDry
 		if c.Consent.Unread != "" && !p.Plain && !one.life.reported {
 			one.life.reported = true
 			j.event(one, "", record.RuleUnread, ModeEnforce, "its label "+c.Consent.Unread+" cannot be read: it is protected")
@@ -264,8 +262,8 @@ func (j *judge) within(one *oneCase, n int, o *outcome) bool {
 	if st := one.life.at(n); st != nil {
 		st.Condemned = true
 	}
-	if j.memory.Replay && r.Mode == ModeEnforce {
-		one.life.gone = true
+	if j.memory.Replay {
+		one.life.gone, one.life.goneDry = one.life.gone || r.Mode == ModeEnforce, true
 	}
 	return true
 }

@@ -162,21 +162,34 @@ func TestChangedRule(t *testing.T) {
 	}
 }
 
-// What was condemned in a replay counts as gone until it ended.
+// What was condemned in a replay counts as gone until it ended, for the rules in dry
+// mode what one of these condemned, too.
 func TestReplay(t *testing.T) {
-	p := rules(t, "[[rule]]\nkeep=1")
-	m := &Memory{Replay: true}
-	for i, one := range []struct{ names, want string }{
-		{"a b", "a keep, b kill"}, {"a b", "a keep, b keep"}, {"a b c", "a keep, b keep, c kill"}, {"a", "a keep"}, {"a b", "a keep, b kill"},
-	} {
-		var boxes []*Container
-		for n, name := range strings.Fields(one.names) {
-			boxes = append(boxes, box(name, float64(n), 1))
+	for mode, kill := range map[string]string{ModeEnforce: "kill", ModeDry: "would kill"} {
+		p := rules(t, "[[rule]]\nkeep=1\nmode=\""+mode+"\"")
+		m := &Memory{Replay: true}
+		for i, one := range []struct{ names, want string }{
+			{"a b", "a keep, b KILL"}, {"a b", "a keep, b keep"}, {"a b c", "a keep, b keep, c KILL"}, {"a", "a keep"}, {"a b", "a keep, b KILL"},
+		} {
+			var boxes []*Container
+			for n, name := range strings.Fields(one.names) {
+				boxes = append(boxes, box(name, float64(n), 1))
+			}
+			s := snap(float64(i), boxes...)
+			v, e := p.Judge(s, m)
+			if got, want := words(s, v, e), strings.ReplaceAll(one.want, "KILL", kill); got != want {
+				t.Errorf("%s %d: got %s, want %s", mode, i, got, want)
+			}
 		}
-		s := snap(float64(i), boxes...)
+	}
+	// What is gone for the dry alone is there for the others.
+	p := rules(t, "[[rule]]\nmode=\"dry\"\n[[rule]]\ncpu=\"> 50%\"")
+	m := &Memory{Replay: true}
+	for i, want := range []string{"a would kill", "a kill", "a keep"} {
+		s := snap(float64(i), box("a", []float64{10, 60, 60}[i], 1))
 		v, e := p.Judge(s, m)
-		if got := words(s, v, e); got != one.want {
-			t.Errorf("%d: got %s, want %s", i, got, one.want)
+		if got := words(s, v, e); got != want {
+			t.Errorf("%d: got %s, want %s", i, got, want)
 		}
 	}
 }

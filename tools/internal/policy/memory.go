@@ -53,7 +53,7 @@ type life struct {
 	cpuNS               float64
 	reported            bool // that a label cannot be read
 	counted, countedDry bool // as a condemnation
-	gone                bool // in a replay
+	gone, goneDry       bool // in a replay
 	states              []*state
 	matched             []int8 // of each rule: 1 yes, -1 no, 0 not looked at
 	name, image         string // that matched is of
@@ -328,7 +328,7 @@ type fileLife struct {
 	PID                           int
 	CPUNS                         float64
 	Reported, Counted, CountedDry bool           `json:",omitempty"`
-	Gone                          bool           `json:",omitempty"`
+	Gone, GoneDry                 bool           `json:",omitempty"`
 	States                        map[int]*state `json:",omitempty"`
 }
 
@@ -362,7 +362,7 @@ func (all *Memories) Encode() ([]byte, error) {
 		m := all.hosts[host]
 		f := fileState{Host: host, Clock: m.clock, At: m.at, Step: m.step, Pause: m.pause, Blind: m.blind, Most: m.Most, MostDry: m.MostDry, Rules: m.rules, Lives: map[string]fileLife{}}
 		for id, l := range m.lives {
-			one := fileLife{PID: l.pid, CPUNS: l.cpuNS, Reported: l.reported, Counted: l.counted, CountedDry: l.countedDry, Gone: l.gone}
+			one := fileLife{PID: l.pid, CPUNS: l.cpuNS, Reported: l.reported, Counted: l.counted, CountedDry: l.countedDry, Gone: l.gone, GoneDry: l.goneDry}
 			for n, st := range l.states {
 				if st != nil && *st != (state{}) {
 					if one.States == nil {
@@ -399,7 +399,7 @@ func Decode(text []byte) (*Memories, error) {
 	for _, f := range in.Hosts {
 		m := &Memory{clock: f.Clock, at: f.At, step: f.Step, pause: f.Pause, blind: f.Blind, Most: f.Most, MostDry: f.MostDry, rules: f.Rules, lives: map[string]*life{}}
 		for id, one := range f.Lives {
-			l := &life{pid: one.PID, cpuNS: one.CPUNS, reported: one.Reported, counted: one.Counted, countedDry: one.CountedDry, gone: one.Gone}
+			l := &life{pid: one.PID, cpuNS: one.CPUNS, reported: one.Reported, counted: one.Counted, countedDry: one.CountedDry, gone: one.Gone, goneDry: one.GoneDry}
 			for n, st := range one.States {
 				if n >= 0 && n < len(f.Rules) {
 					*l.add(n, len(f.Rules)) = *st
