@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"strings"
@@ -9,20 +10,19 @@ import (
 	"winnow/tools/internal/record"
 )
 
-// The two sides: the policy that judged, and what it is compared with.
+// The sides: the policy that judged, and what it is compared with.
 const (
 	here = iota
 	there
 )
 
-// maxGap is the longest pause between two snapshots that counts as seen, unless
-// twice the one before it is longer.
-const maxGap = 2 * time.Minute
-
-const kibInGiB = 1 << 20
-
-// maxText bounds the texts that are kept, in bytes.
-const maxText = 500
+const (
+	// maxGap is the longest pause between two snapshots that counts as seen, where
+	// twice the host's beat is not longer.
+	maxGap   = 2 * time.Minute
+	maxText  = 500 // bytes that are kept of a text
+	kibInGiB = 1 << 20
+)
 
 // counter follows the containers of a stream.
 type counter struct {
@@ -34,164 +34,134 @@ type counter struct {
 
 // host is what is known of one between its snapshots.
 type host struct {
-	name    string
-	lives   map[string]*life
-	at      time.Time // of its latest whole snapshot
-	pause   time.Duration
-	differ  time.Time // of the first snapshot in which the sides differ
-	counted bool      // among the sums' hosts
-	round   int       // how many whole snapshots there were
-	open    snapshot  // that may not be complete yet
+	name   string
+	lives  map[string]*life
+	at     time.Time     // of its latest whole snapshot
+	beat   time.Duration // the shortest pause between two
+	round  int           // how many there were
+	differ time.Time     // of the first in which the sides differ
+	open   snapshot      // that may not be complete yet
 }
 
 // life is a container from its start to its end as they were recorded.
 type life struct {
-	id, name, image string
-	pid, cpuNS      float64
-	memoryKB        float64
-	last            time.Time // when it was seen last
-	round           int       // the host's, then
-	rule            string    // of the verdict that was recorded last
-	ends            [2]*end   // nil where the side kept it
-	freed           [2]use
-	over            [2]bool // warned, or condemned and there all the same
+	condemnation
+	pid, cpuNS, memoryKB float64
+	round                int     // the host's when it was seen last
+	rule                 string  // of the verdict that was noted last
+	over                 [2]bool // warned, or condemned and there all the same
 }
-
-// end is when and why a side has a container gone.
-type end struct {
-	at           time.Time // in UTC
-	rule, reason string
-	dry          bool
-}
-
-// use is what is freed.
-type use struct {
-	CPUHours float64 `json:"cpu_hours"`
-	GiBHours float64 `json:"memory_gib_hours"`
-}
-
-func (u *use) add(o use) { u.CPUHours, u.GiBHours = u.CPUHours+o.CPUHours, u.GiBHours+o.GiBHours }
 
 // settle counts the snapshot at hand and the kills after it, and makes room for the
 // next. One that is not whole was not judged.
 func (c *counter) settle(h *host) {
 	s := h.open
 	h.open = snapshot{samples: s.samples[:0], kills: map[string]string{}}
-	var step time.Duration
-	var over [2]bool // before it
-	if s.whole() {
-		h.round++
-		step = h.step(s.at)
-		for i := range s.samples {
-			l := c.lifeOf(h, &s.samples[i])
-			over[here], over[there] = over[here] || l.over[here], over[there] || l.over[there]
-			c.see(l, &s.samples[i], s.at, step)
-			l.round = h.round
-		}
+	if float64(len(s.samples)) == s.announced && !s.at.IsZero() {
+		c.count(h, &s)
 	}
 	for id, reason := range s.kills {
 		if l := h.lives[id]; l != nil {
-			l.end(there, l.last, &verdict{Rule: l.rule, Reason: reason})
+			l.There.condemn(l.Ended, &verdict{Rule: l.rule, Reason: reason})
 			l.over[there] = false
 		}
 	}
 	var gone []*life
 	for _, l := range h.lives {
-		if h.differ.IsZero() && (l.ends[here] == nil) != (l.ends[there] == nil) {
-			h.differ = l.last
+		if h.differ.IsZero() && (l.Here.Time == nil) != (l.There.Time == nil) {
+			h.differ = l.Ended
 		}
 		if l.round != h.round {
 			gone = append(gone, l)
 		}
 	}
-	c.conclude(h, gone, false)
-	if s.whole() && !s.at.Before(c.since) {
-		c.sums.snapshot(h, s.at, step, over)
-	}
+	c.conclude(h, gone)
 }
 
-// lifeOf is the life that a sample goes on or begins.
-func (c *counter) lifeOf(h *host, now *sample) *life {
-	l := h.lives[now.id]
-	if l != nil && (l.pid != now.pid || now.cpuNS < l.cpuNS) { // it was started anew
-		c.conclude(h, []*life{l}, false)
-		l = nil
-	}
-	if l == nil {
-		l = &life{id: record.Clip(now.id, maxText), name: record.Clip(now.name, maxText), image: record.Clip(now.image, maxText)}
-		h.lives[l.id] = l
-	}
-	return l
-}
-
-// see takes in a sample, and what it used since the one before for the sides that
-// have it gone by then.
-func (c *counter) see(l *life, now *sample, at time.Time, step time.Duration) {
-	used := use{now.cpuPercent / 100 * step.Hours(), (l.memoryKB + now.memoryKB) / 2 / kibInGiB * step.Hours()}
-	for side, end := range l.ends {
-		if end != nil && !l.last.IsZero() {
-			l.freed[side].add(used)
+func (c *counter) count(h *host, s *snapshot) {
+	step, over := h.step(s.at), [2]bool{}
+	h.round++
+	for i := range s.samples {
+		now := &s.samples[i]
+		l := h.lives[now.id]
+		if l != nil && (l.pid != now.pid || now.cpuNS < l.cpuNS) { // it was started anew
+			c.conclude(h, []*life{l})
+			l = nil
 		}
-	}
-	l.pid, l.cpuNS, l.memoryKB, l.last = now.pid, now.cpuNS, now.memoryKB, at
-	for side := range l.ends {
-		v := &now.verdicts[side]
-		if side == there && c.recorded { // a kill is one when it was carried out
-			if v.Rule != l.rule {
-				l.rule = record.Clip(v.Rule, maxText)
+		if l == nil {
+			l = &life{condemnation: condemnation{Type: "condemnation", Host: h.name, ID: record.Clip(now.id, maxText),
+				Name: record.Clip(now.name, maxText), Image: record.Clip(now.image, maxText)}, memoryKB: now.memoryKB}
+			h.lives[l.ID] = l
+		}
+		for side, of := range l.sides() {
+			over[side] = over[side] || l.over[side]
+			if of.Time != nil { // what it used since the sample before is freed
+				of.CPUHours += now.cpuPercent / 100 * step.Hours()
+				of.GiBHours += (l.memoryKB + now.memoryKB) / 2 / kibInGiB * step.Hours()
 			}
-		} else if v.Verdict == record.VerdictKill {
-			l.end(side, at, v)
+			v := &now.verdicts[side]
+			if v.Verdict == record.VerdictKill && !(side == there && c.recorded) { // what is recorded is a kill when it was carried out
+				of.condemn(s.at.UTC(), v)
+			}
+			l.over[side] = v.Verdict != "" && of.Time == nil
 		}
-		l.over[side] = v.Verdict != "" && l.ends[side] == nil
+		if rule := now.verdicts[there].Rule; rule != l.rule {
+			l.rule = record.Clip(rule, maxText)
+		}
+		l.pid, l.cpuNS, l.memoryKB, l.round, l.Ended = now.pid, now.cpuNS, now.memoryKB, h.round, s.at.UTC()
+	}
+	if !s.at.Before(c.since) {
+		c.sums.snapshot(s.at.UTC(), step, over)
 	}
 }
 
-// step is how long was seen up to a snapshot at a time: nothing where there was a gap.
-func (h *host) step(at time.Time) time.Duration {
-	pause := at.Sub(h.at)
-	seen := pause
-	if h.at.IsZero() || pause < 0 || pause > maxGap && pause > 2*h.pause {
-		seen = 0
+// step is how long was seen up to a snapshot at a time. Beyond a gap nothing was, nor
+// where a clock was set back.
+func (h *host) step(at time.Time) (seen time.Duration) {
+	if pause := at.Sub(h.at); !h.at.IsZero() && pause > 0 {
+		h.beat = min(pause, cmp.Or(h.beat, pause))
+		if pause <= max(maxGap, 2*h.beat) {
+			seen = pause
+		}
 	}
-	if h.at.IsZero() || pause < 0 {
-		pause = 0
-	}
-	h.at, h.pause = at, pause
+	h.at = at
 	return seen
 }
 
-// end has a side condemn it, unless it has before.
-func (l *life) end(side int, at time.Time, v *verdict) {
-	if l.ends[side] == nil {
-		l.ends[side] = &end{at.UTC(), record.Clip(v.Rule, maxText), record.Clip(v.Reason, maxText), v.Dry}
+// condemn has a side condemn, unless it has before.
+func (s *side) condemn(at time.Time, v *verdict) {
+	if s.Time == nil {
+		s.Time, s.verdict = &at, verdict{record.VerdictKill, v.Dry, record.Clip(v.Rule, maxText), record.Clip(v.Reason, maxText)}
 	}
 }
 
-// conclude ends lives as they were recorded, or at the end of the records.
-func (c *counter) conclude(h *host, lives []*life, running bool) {
-	slices.SortFunc(lives, func(a, b *life) int { return strings.Compare(a.id, b.id) })
+// conclude ends lives as they were recorded.
+func (c *counter) conclude(h *host, lives []*life) {
+	slices.SortFunc(lives, func(a, b *life) int { return strings.Compare(a.ID, b.ID) })
 	for _, l := range lives {
-		delete(h.lives, l.id)
-		if l.last.Before(c.since) {
-			continue
+		delete(h.lives, l.ID)
+		if !l.Ended.Before(c.since) {
+			c.sums.Containers++
 		}
-		c.sums.Containers++
-		if l.ends == [2]*end{} {
-			continue
-		}
-		if one := newCondemnation(h, l, running); !one.first().Before(c.since) {
-			c.sums.condemned(one)
+		if l.compare(h.differ); l.Difference != "" && !l.first.Before(c.since) {
+			c.sums.add(&l.condemnation)
 		}
 	}
 }
 
 // end counts what is there at the end of the records.
 func (c *counter) end() {
+	c.sums.Hosts = len(c.hosts)
 	for _, name := range slices.Sorted(maps.Keys(c.hosts)) {
 		h := c.hosts[name]
 		c.settle(h)
-		c.conclude(h, slices.Collect(maps.Values(h.lives)), true)
-		c.sums.differ(h.differ)
+		lives := slices.Collect(maps.Values(h.lives))
+		for _, l := range lives {
+			l.Running = true
+		}
+		c.conclude(h, lives)
+		if s := c.sums; !h.differ.IsZero() && (s.Differ == nil || h.differ.Before(*s.Differ)) {
+			s.Differ, s.Estimate = &h.differ, true
+		}
 	}
 }

@@ -2,36 +2,34 @@
 // have condemned, when and why, what that would have freed, and how it differs
 // from what was recorded or from another policy.
 //
-//	note.go    notes the verdicts in the lines, for a policy that judges after
-//	read.go    lines -> snapshots
-//	count.go   snapshots -> the lives of containers, and what each side made of them
-//	sums.go    the sums of these, and the condemnations that are listed
-//	table.go   for a person
+//	lines.go  lines -> snapshots; and the verdicts noted, for a policy that judges after
+//	count.go  snapshots -> the lives of containers, and what each side made of them
+//	sums.go   the sums of these, and the condemnations that are listed
+//	table.go  for a person
 package main
 
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"winnow/tools/internal/cli"
 	"winnow/tools/internal/record"
 )
 
-const summary = `whatif reads records that classify --policy NEW --replay has judged, and counts whom
-NEW would have condemned, when, by which rule, and what that would have freed: what
-the containers were recorded to use from then until their recorded end. It compares
-this with the kills that were recorded or, with --against NAME, with another policy,
-whose verdicts were noted before NEW judged:
-
+const summary = `whatif counts in records that classify --policy NEW --replay has judged whom NEW
+condemned, when, by which rule, and what that frees: what the containers were recorded
+to use from then until their recorded end. It compares that with the kills that were
+recorded, or with another policy whose verdicts were noted before NEW judged:
   classify --policy OLD --replay | whatif --note | classify --policy NEW --replay | whatif --against OLD
-
-scripts/whatif puts this together. From the first difference on, all is an estimate:
-the containers' later lives would have been others. A rule in dry mode counts as if
-it were enforced, and is marked. Memory is bounded by the containers that live.`
+scripts/whatif puts this together. What follows the first difference is an estimate, as
+the containers' later lives would have been others. A rule in dry mode counts as if it
+were not, and is marked. Of pauses above 2 minutes, and twice the beat, nothing is known.`
 
 // recorded is what --against says of what happened.
 const recorded = "recorded"
@@ -59,21 +57,35 @@ func run(_ context.Context, args []string, stdin io.Reader, stdout, stderr io.Wr
 		return err
 	}
 	out := bufio.NewWriterSize(stdout, 64<<10)
-	if *onlyNote {
-		err := each(stdin, t.Complain, func(line *record.Line) { out.Write(append(noted(out.AvailableBuffer(), line), '\n')) })
-		return t.Done(errors.Join(err, flush(out)))
+	asLine := json.NewEncoder(out)
+	asLine.SetEscapeHTML(false)
+	s := &sums{Type: "summary", Policy: *policy, Against: *against,
+		Differences: map[string]int{}, ByRule: map[string]*both[sum]{}, ByDay: map[string]*both[sum]{}}
+	if *asJSON {
+		s.emit = asLine.Encode
 	}
-	s := newSums(*policy, *against, out, *asJSON)
 	c := &counter{since: from, recorded: *against == recorded, sums: s, hosts: map[string]*host{}}
-	if err := each(stdin, t.Complain, c.add); err != nil {
+	take := c.add
+	if *onlyNote {
+		take = func(line *record.Line) { out.Write(append(noted(out.AvailableBuffer(), line), '\n')) }
+	}
+	if err := each(stdin, t.Complain, take); err != nil {
 		return err
 	}
 	c.end()
-	if s.Snapshots == 0 {
-		return errors.New("there is no whole snapshot to count" + map[bool]string{true: " from " + *since + " on"}[*since != ""])
+	switch {
+	case *onlyNote:
+	case s.Snapshots == 0:
+		return t.Done(errors.New(strings.TrimSpace("there is no whole snapshot to count " + *since)))
+	case *asJSON:
+		asLine.Encode(s)
+	default:
+		s.table(out)
 	}
-	s.print()
-	return t.Done(flush(out))
+	if err := out.Flush(); err != nil {
+		return fmt.Errorf("writing: %w", err)
+	}
+	return t.Done(nil)
 }
 
 // each hands on the lines of in. A bad one is a complaint.
@@ -88,13 +100,6 @@ func each(in io.Reader, complain func(error), take func(*record.Line)) error {
 		default:
 			take(line)
 		}
-	}
-	return nil
-}
-
-func flush(out *bufio.Writer) error {
-	if err := out.Flush(); err != nil {
-		return fmt.Errorf("writing: %w", err)
 	}
 	return nil
 }
