@@ -6,6 +6,9 @@ import (
 	"winnow/tools/internal/record"
 )
 
+// tooMuch bounds each number, so that no sum is infinite.
+const tooMuch = 1e18
+
 // snapshot is what counts of one. Its texts hold on to the lines that they are of.
 type snapshot struct {
 	id        string
@@ -25,7 +28,9 @@ type sample struct {
 // add takes a line. What was recorded of a snapshot is all there when the next one
 // of its host begins.
 func (c *counter) add(line *record.Line) {
-	name, text, number := line.Get("host").Str, func(m string) string { return line.Get(m).Str }, func(m string) float64 { return line.Get(m).Num }
+	text := func(member string) string { return line.Get(member).Str }
+	number := func(member string) float64 { return min(line.Get(member).Num, tooMuch) }
+	name := text("host")
 	h := c.hosts[name]
 	switch {
 	case line.Type() == record.TypeHost:

@@ -15,7 +15,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	"winnow/tools/internal/cli"
@@ -47,36 +46,38 @@ func run(_ context.Context, args []string, stdin io.Reader, stdout, stderr io.Wr
 		return err
 	}
 	var from time.Time
+	after := ""
 	if *since != "" {
 		var err error
 		if from, err = time.Parse(time.RFC3339, *since); err != nil {
 			return t.Misused("--since: not a time such as 2026-11-24T12:00:00Z: %q", *since)
 		}
+		after = " from " + *since + " on"
 	}
 	if err := t.NeedInput(stdin); err != nil {
 		return err
 	}
 	out := bufio.NewWriterSize(stdout, 64<<10)
+	if *onlyNote {
+		pass := func(line *record.Line) { out.Write(append(noted(out.AvailableBuffer(), line), '\n')) }
+		err := each(record.FlushBefore(stdin, out), t.Complain, pass)
+		return t.Done(errors.Join(err, out.Flush()))
+	}
 	asLine := json.NewEncoder(out)
 	asLine.SetEscapeHTML(false)
-	s := &sums{Type: "summary", Policy: *policy, Against: *against,
-		Differences: map[string]int{}, ByRule: map[string]*both[sum]{}, ByDay: map[string]*both[sum]{}}
+	s := &sums{Type: "summary", Policy: *policy, Against: *against, ByRule: map[string]*both[sum]{}, ByDay: map[string]*both[sum]{},
+		Differences: map[string]int{"only_here": 0, "only_there": 0, "earlier": 0, "same": 0, "later": 0}}
 	if *asJSON {
 		s.emit = asLine.Encode
 	}
 	c := &counter{since: from, recorded: *against == recorded, sums: s, hosts: map[string]*host{}}
-	take := c.add
-	if *onlyNote {
-		take = func(line *record.Line) { out.Write(append(noted(out.AvailableBuffer(), line), '\n')) }
-	}
-	if err := each(stdin, t.Complain, take); err != nil {
+	if err := each(stdin, t.Complain, c.add); err != nil {
 		return err
 	}
 	c.end()
 	switch {
-	case *onlyNote:
 	case s.Snapshots == 0:
-		return t.Done(errors.New(strings.TrimSpace("there is no whole snapshot to count " + *since)))
+		return errors.New("there is no whole snapshot to count" + after)
 	case *asJSON:
 		asLine.Encode(s)
 	default:

@@ -43,8 +43,9 @@ type side struct {
 	GiBHours float64 `json:"freed_memory_gib_hours"`
 }
 
-// compare tells how the sides differ, if they do not both keep the container.
-func (c *condemnation) compare(differ time.Time) {
+// compare tells how the sides differ, which they do since a time, unless both keep the
+// container. The other side may be what happened.
+func (c *condemnation) compare(differ time.Time, happened bool) {
 	var times []time.Time
 	for i, of := range c.sides() {
 		if of.Time != nil {
@@ -58,6 +59,9 @@ func (c *condemnation) compare(differ time.Time) {
 	}
 	if len(times) > 0 {
 		c.first = slices.MinFunc(times, time.Time.Compare)
+		if happened { // and is no estimate
+			times = times[:1]
+		}
 		c.Estimate = !differ.IsZero() && slices.MaxFunc(times, time.Time.Compare).After(differ)
 	}
 }
@@ -127,7 +131,7 @@ func (s *sums) add(one *condemnation) {
 		}
 		for _, total := range []*both[sum]{&s.both, named(s.ByRule, rule), named(s.ByDay, of.Time.Format(time.DateOnly))} {
 			t := total.sides()[i]
-			t.Condemned, t.Estimate = t.Condemned+1, t.Estimate || one.Estimate
+			t.Condemned, t.Estimate = t.Condemned+1, t.Estimate || one.Estimate && !(i == there && s.Against == recorded)
 			t.CPUHours, t.GiBHours = t.CPUHours+of.CPUHours, t.GiBHours+of.GiBHours
 		}
 	}

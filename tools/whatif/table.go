@@ -21,13 +21,13 @@ const (
 
 // table prints the sums, and the condemnations that are listed, for a person.
 func (s *sums) table(out io.Writer) {
-	fmt.Fprintf(out, "What if %s had judged, against %s\n%s to %s UTC, hosts: %d, snapshots: %d, containers: %d\n\n", cli.Printable(s.Policy),
+	fmt.Fprintf(out, "What if %s (here) had judged, against %s (there)\n%s to %s UTC, hosts: %d, snapshots: %d, containers: %d\n\n", cli.Printable(s.Policy),
 		cli.Printable(s.Against), s.From.Format(clock), s.To.Format(clock), s.Hosts, s.Snapshots, s.Containers)
 	rows := [][]string{{"", s.Policy, s.Against}, {"condemned"}, {"CPU-hours freed"}, {"GiB-hours of memory freed"}, {"time over budget"}}
 	for side, of := range s.sides() {
 		cells := append(of.cells(), span(of.OverS))
 		if side == there && s.Against == recorded {
-			cells[0], cells[1], cells[2] = fmt.Sprint(of.Condemned), "-", "-" // what was killed used nothing any more
+			cells[1], cells[2] = "-", "-" // what was killed used nothing any more
 		}
 		for i, cell := range cells {
 			rows[i+1] = append(rows[i+1], cell)
@@ -42,7 +42,9 @@ func (s *sums) table(out io.Writer) {
 			"containers' later lives would have been others.\n", s.Differ.Format(clock))
 	}
 	group(out, "RULE", s.ByRule)
-	group(out, "DAY", s.ByDay)
+	if len(s.ByDay) > 1 {
+		group(out, "DAY", s.ByDay)
+	}
 	s.list(out)
 }
 
@@ -69,7 +71,7 @@ func (s *sums) list(out io.Writer) {
 	}
 	if len(s.listed) > 0 {
 		fmt.Fprintln(out)
-		grid(out, 5, []int{20, 10, 20, 12, 14, 6, 6}, rows, reasons...)
+		grid(out, 5, []int{20, 12, 60, 12, 14, 6, 6}, rows, reasons...)
 	}
 	more := -len(s.listed)
 	for _, n := range s.Differences {
@@ -92,22 +94,25 @@ func (c *condemnation) words() string {
 }
 
 // grid prints rows in columns, those from right on to the right, each as wide as it
-// needs but no wider than its limit; below a row is its note, where it has one.
+// needs but no wider than its limit. The third, of names, gives way where all is too
+// wide; below a row is its note, where it has one.
 func grid(out io.Writer, right int, limits []int, rows [][]string, notes ...string) {
-	widths := make([]int, len(limits))
-	for _, row := range rows {
-		for i := range row {
-			row[i] = fit(row[i], limits[i])
-			widths[i] = max(widths[i], utf8.RuneCountInString(row[i]))
+	widths, room := make([]int, len(limits)), width+2
+	for i := range widths {
+		for _, row := range rows {
+			widths[i] = max(widths[i], utf8.RuneCountInString(fit(row[i], limits[i])))
 		}
+		room -= widths[i] + 2
 	}
-	for i := range right {
-		widths[i] = -widths[i] // which is how fmt puts a text to the left
-	}
+	widths[2] += min(0, room)
 	for n, row := range rows {
 		line := ""
 		for i, cell := range row {
-			line += fmt.Sprintf("%*s  ", widths[i], cell)
+			w := widths[i]
+			if cell = fit(cell, w); i < right {
+				w = -w // which is how fmt puts a text to the left
+			}
+			line += fmt.Sprintf("%*s  ", w, cell)
 		}
 		fmt.Fprintln(out, strings.TrimRight(line, " "))
 		if n < len(notes) && notes[n] != "" {
