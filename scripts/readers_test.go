@@ -22,7 +22,7 @@ func TestReadersNeedNoDocker(t *testing.T) {
 		}
 	}
 	testscript.Run(t, testscript.Params{
-		Files: []string{"testdata/report.txtar", "testdata/logcat.txtar"},
+		Files: []string{"testdata/report.txtar", "testdata/logcat.txtar", "testdata/whatif.txtar"},
 		Setup: func(env *testscript.Env) error {
 			env.Vars = append(env.Vars, "HOME="+env.WorkDir, "DOCKER_HOST=unix:///nowhere",
 				"PATH="+dir+":"+filepath.Join(dir, "../bin")+":"+os.Getenv("PATH"))

@@ -41,16 +41,19 @@ type side struct {
 	verdict
 	CPUHours float64 `json:"freed_cpu_hours"`
 	GiBHours float64 `json:"freed_memory_gib_hours"`
+
+	estimate bool
 }
 
 // compare tells how the sides differ, which they do since a time, unless both keep the
-// container. The other side may be what happened.
-func (c *condemnation) compare(differ time.Time, happened bool) {
+// container.
+func (c *condemnation) compare(differ time.Time) {
 	var times []time.Time
 	for i, of := range c.sides() {
 		if of.Time != nil {
 			c.Difference = []string{here: "only_here", there: "only_there"}[i]
 			times = append(times, *of.Time)
+			of.estimate = !differ.IsZero() && of.Time.After(differ)
 		}
 	}
 	if len(times) == 2 {
@@ -58,11 +61,7 @@ func (c *condemnation) compare(differ time.Time, happened bool) {
 		c.DifferenceS = times[here].Sub(times[there]).Seconds()
 	}
 	if len(times) > 0 {
-		c.first = slices.MinFunc(times, time.Time.Compare)
-		if happened { // and is no estimate
-			times = times[:1]
-		}
-		c.Estimate = !differ.IsZero() && slices.MaxFunc(times, time.Time.Compare).After(differ)
+		c.first, c.Estimate = slices.MinFunc(times, time.Time.Compare), c.shown().estimate
 	}
 }
 
@@ -131,7 +130,7 @@ func (s *sums) add(one *condemnation) {
 		}
 		for _, total := range []*both[sum]{&s.both, named(s.ByRule, rule), named(s.ByDay, of.Time.Format(time.DateOnly))} {
 			t := total.sides()[i]
-			t.Condemned, t.Estimate = t.Condemned+1, t.Estimate || one.Estimate && !(i == there && s.Against == recorded)
+			t.Condemned, t.Estimate = t.Condemned+1, t.Estimate || of.estimate && !(i == there && s.Against == recorded)
 			t.CPUHours, t.GiBHours = t.CPUHours+of.CPUHours, t.GiBHours+of.GiBHours
 		}
 	}

@@ -142,7 +142,12 @@ func mark(estimate bool, otherwise string) string {
 	return otherwise
 }
 
-func hours(h float64) string { return fmt.Sprintf("%.1f", h) }
+func hours(h float64) string {
+	if h < 9.995 {
+		return fmt.Sprintf("%.2f", h)
+	}
+	return fmt.Sprintf("%.1f", h)
+}
 
 // span is a time such as 2h10m; seconds count only below a minute.
 func span(seconds float64) string {
