@@ -114,6 +114,10 @@ const (
 
 // answers are by what a command begins with. A new one wants a line here.
 var answers = map[string]wanted{
+	"scripts/whatif --policy tools/classify/policies/course.toml --since 2d":         {stdout: `(?s)What if course\.toml \(here\) had judged, against recorded \(there\)\n.*\ncondemned +~?\d+ +\d+\n.*  yesterday-\d  .*`},
+	"scripts/whatif --policy tools/classify/policies/course.toml --since 2d --json ": {stdout: `(` + stamp + `\t\S+\trule (light|heavy): rank .*\n)+`},
+	"scripts/whatif --policy tools/classify/policies/lab.toml --against ":            {stdout: `(?s)What if lab\.toml \(here\) had judged, against course\.toml \(there\)\n.*\ncondemned +0 +~?\d+\n.*`},
+
 	"make ":          {target: true},
 	"scripts/up ":    {stderr: `(?s).*up: done: the log is in \S+/log and on http://127\.0\.0\.1:7070; a browser asks for a password, which is in \S+/token\n`},
 	"docker run -d ": {stdout: `[0-9a-f]{64}\n`, stderr: `.*`},
