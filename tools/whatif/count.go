@@ -143,7 +143,7 @@ func (c *counter) conclude(h *host, lives []*life) {
 		if !l.Ended.Before(c.since) {
 			c.sums.Containers++
 		}
-		if l.compare(h.differ); l.Difference != "" && !l.first.Before(c.since) {
+		if l.compare(h.differ); l.Difference != "" && !l.shown().Time.Before(c.since) {
 			c.sums.add(&l.condemnation)
 		}
 	}

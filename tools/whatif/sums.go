@@ -31,8 +31,6 @@ type condemnation struct {
 	Ended       time.Time `json:"recorded_end"`  // when it was seen last
 	Running     bool      `json:"still_running"` // when the records end
 	Estimate    bool      `json:"estimate"`      // the sides differ since before
-
-	first time.Time // when a side has it gone
 }
 
 // side is what one side made of a container.
@@ -48,21 +46,17 @@ type side struct {
 // compare tells how the sides differ, which they do since a time, unless both keep the
 // container.
 func (c *condemnation) compare(differ time.Time) {
-	var times []time.Time
 	for i, of := range c.sides() {
 		if of.Time != nil {
 			c.Difference = []string{here: "only_here", there: "only_there"}[i]
-			times = append(times, *of.Time)
 			of.estimate = !differ.IsZero() && of.Time.After(differ)
 		}
 	}
-	if len(times) == 2 {
-		c.Difference = []string{"earlier", "same", "later"}[1+times[here].Compare(times[there])]
-		c.DifferenceS = times[here].Sub(times[there]).Seconds()
+	if c.Here.Time != nil && c.There.Time != nil {
+		c.Difference = []string{"earlier", "same", "later"}[1+c.Here.Time.Compare(*c.There.Time)]
+		c.DifferenceS = c.Here.Time.Sub(*c.There.Time).Seconds()
 	}
-	if len(times) > 0 {
-		c.first, c.Estimate = slices.MinFunc(times, time.Time.Compare), c.shown().estimate
-	}
+	c.Estimate = c.shown().estimate
 }
 
 // shown is the side that a list shows: here, unless only the other has it gone.

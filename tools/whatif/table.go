@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -65,13 +66,13 @@ func (s *sums) list(out io.Writer) {
 	rows, reasons := [][]string{{" WHEN (UTC)", "HOST", "CONTAINER", "RULE", "DIFFERENCE", "CPU-H", "GIB-H"}}, []string{""}
 	for _, c := range s.listed {
 		of := c.shown()
-		rows = append(rows, []string{mark(c.Estimate, " ") + of.Time.Format(clock), c.Host, cmp.Or(c.Name, c.ID[:min(12, len(c.ID))]), of.Rule,
+		rows = append(rows, []string{map[bool]string{true: "~", false: " "}[c.Estimate] + of.Time.Format(clock), c.Host, cmp.Or(c.Name, c.ID[:min(12, len(c.ID))]), of.Rule,
 			c.words(), hours(of.CPUHours), hours(of.GiBHours)})
 		reasons = append(reasons, strings.TrimPrefix(of.Reason, "rule "+of.Rule+": "))
 	}
 	if len(s.listed) > 0 {
 		fmt.Fprintln(out)
-		grid(out, 5, []int{20, 12, 60, 12, 14, 6, 6}, rows, reasons...)
+		grid(out, 5, []int{20, 12, 60, 12, 15, 7, 7}, rows, reasons...)
 	}
 	more := -len(s.listed)
 	for _, n := range s.Differences {
@@ -84,11 +85,8 @@ func (s *sums) list(out io.Writer) {
 
 // words tell the difference.
 func (c *condemnation) words() string {
-	switch c.Difference {
-	case "earlier":
-		return span(-c.DifferenceS) + " earlier"
-	case "later":
-		return span(c.DifferenceS) + " later"
+	if c.DifferenceS != 0 {
+		return span(math.Abs(c.DifferenceS)) + " " + c.Difference
 	}
 	return strings.ReplaceAll(c.Difference, "_", " ")
 }
@@ -129,34 +127,18 @@ func fit(text string, limit int) string {
 	return text
 }
 
-// cells are what a table has of a sum.
+// cells are what a table has of a sum; an estimate is marked.
 func (s *sum) cells() []string {
-	return []string{mark(s.Estimate, "") + fmt.Sprint(s.Condemned), hours(s.CPUHours), hours(s.GiBHours)}
+	return []string{map[bool]string{true: "~"}[s.Estimate] + fmt.Sprint(s.Condemned), hours(s.CPUHours), hours(s.GiBHours)}
 }
 
-// mark marks an estimate.
-func mark(estimate bool, otherwise string) string {
-	if estimate {
-		return "~"
-	}
-	return otherwise
-}
-
-func hours(h float64) string {
-	if h < 9.995 {
-		return fmt.Sprintf("%.2f", h)
-	}
-	return fmt.Sprintf("%.1f", h)
-}
+func hours(h float64) string { return fmt.Sprintf("%.2f", h) }
 
 // span is a time such as 2h10m; seconds count only below a minute.
 func span(seconds float64) string {
-	d := time.Duration(seconds * float64(time.Second))
-	switch {
-	case d < time.Minute:
-		return d.Round(time.Second).String()
-	case d < 48*time.Hour:
-		return strings.TrimSuffix(d.Round(time.Minute).String(), "0s")
+	d := time.Duration(seconds * float64(time.Second)).Round(time.Second)
+	if d < time.Minute {
+		return d.String()
 	}
-	return fmt.Sprintf("%dd%dh", int(d.Hours())/24, int(d.Hours())%24)
+	return strings.TrimSuffix(d.Round(time.Minute).String(), "0s")
 }
