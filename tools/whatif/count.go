@@ -38,8 +38,8 @@ type host struct {
 	lives  map[string]*life
 	at     time.Time     // of its latest whole snapshot
 	beat   time.Duration // the shortest pause between two
-	round  int           // how many there were
-	differ time.Time     // of the first in which the sides differ
+	round  int           // its number
+	differ int           // that of the first in which the sides differ, 0 for none
 	open   snapshot      // that may not be complete yet
 }
 
@@ -62,14 +62,15 @@ func (c *counter) settle(h *host) {
 	}
 	for id, reason := range s.kills {
 		if l := h.lives[id]; l != nil {
-			l.There.condemn(l.Ended, &verdict{Rule: l.rule, Reason: reason})
+			l.There.condemn(l.Ended, l.round, &verdict{Rule: l.rule, Reason: reason})
 			l.over[there] = false
 		}
 	}
 	var gone []*life
 	for _, l := range h.lives {
-		if h.differ.IsZero() && (l.Here.Time == nil) != (l.There.Time == nil) {
-			h.differ = l.Ended
+		if h.differ == 0 && (l.Here.Time == nil) != (l.There.Time == nil) {
+			h.differ = h.round
+			c.sums.differ(h.at.UTC())
 		}
 		if l.round != h.round {
 			gone = append(gone, l)
@@ -101,7 +102,7 @@ func (c *counter) count(h *host, s *snapshot) {
 			}
 			v := &now.verdicts[side]
 			if v.Verdict == record.VerdictKill && !(side == there && c.recorded) { // what is recorded is a kill when it was carried out
-				of.condemn(s.at.UTC(), v)
+				of.condemn(s.at.UTC(), h.round, v)
 			}
 			l.over[side] = v.Verdict != "" && of.Time == nil
 		}
@@ -129,9 +130,9 @@ func (h *host) step(at time.Time) (seen time.Duration) {
 }
 
 // condemn has a side condemn, unless it has before.
-func (s *side) condemn(at time.Time, v *verdict) {
+func (s *side) condemn(at time.Time, round int, v *verdict) {
 	if s.Time == nil {
-		s.Time, s.verdict = &at, verdict{record.VerdictKill, v.Dry, record.Clip(v.Rule, maxText), record.Clip(v.Reason, maxText)}
+		s.Time, s.round, s.verdict = &at, round, verdict{record.VerdictKill, v.Dry, record.Clip(v.Rule, maxText), record.Clip(v.Reason, maxText)}
 	}
 }
 
@@ -160,8 +161,5 @@ func (c *counter) end() {
 			l.Running = true
 		}
 		c.conclude(h, lives)
-		if s := c.sums; !h.differ.IsZero() && (s.Differ == nil || h.differ.Before(*s.Differ)) {
-			s.Differ, s.Estimate = &h.differ, true
-		}
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strings"
 	"time"
 
 	"winnow/tools/internal/record"
@@ -36,7 +37,7 @@ func (c *counter) add(line *record.Line) {
 	case line.Type() == record.TypeHost:
 		if h == nil {
 			h = &host{name: record.Clip(name, maxText), lives: map[string]*life{}}
-			c.hosts[record.Clip(name, record.MaxLine)] = h
+			c.hosts[strings.Clone(name)] = h
 		}
 		c.settle(h)
 		h.open.id, h.open.announced = text("snapshot"), number("containers")

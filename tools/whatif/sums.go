@@ -40,16 +40,17 @@ type side struct {
 	CPUHours float64 `json:"freed_cpu_hours"`
 	GiBHours float64 `json:"freed_memory_gib_hours"`
 
+	round    int // the host's when it was condemned
 	estimate bool
 }
 
-// compare tells how the sides differ, which they do since a time, unless both keep the
-// container.
-func (c *condemnation) compare(differ time.Time) {
+// compare tells how the sides differ, which they do since the host's snapshot of that
+// number, unless both keep the container.
+func (c *condemnation) compare(differ int) {
 	for i, of := range c.sides() {
 		if of.Time != nil {
 			c.Difference = []string{here: "only_here", there: "only_there"}[i]
-			of.estimate = !differ.IsZero() && of.Time.After(differ)
+			of.estimate = differ > 0 && of.round > differ
 		}
 	}
 	if c.Here.Time != nil && c.There.Time != nil {
@@ -109,6 +110,13 @@ func (s *sums) snapshot(at time.Time, step time.Duration, over [2]bool) {
 		if over[i] {
 			of.OverS += step.Seconds()
 		}
+	}
+}
+
+// differ notes when the sides first differ on a host.
+func (s *sums) differ(at time.Time) {
+	if s.Differ == nil || at.Before(*s.Differ) {
+		s.Differ, s.Estimate = &at, true
 	}
 }
 

@@ -117,6 +117,8 @@ func TestCount(t *testing.T) {
 			"c1 only_here 300s hot 0.050h 0.100GiBh - running\n"},
 		{"a clock set back counts nothing", at("h", 360, box(1, killed)) + long(0) + long(36), recorded,
 			"c1 only_here 360s hot 0.005h 0.010GiBh - running\n"},
+		{"what is after the first difference is so by a clock set back, too", at("h", 360, box(1, killed), box(2, "")) + at("h", 0, box(2, killed)), recorded,
+			"c1 only_here 360s hot 0.000h 0.000GiBh -\nc2 only_here 0s hot 0.000h 0.000GiBh - running ~\n"},
 		{"a rate that is not known", at("h", 0, box(1, killed)) + at("h", 36, strings.ReplaceAll(box(1, ""), ":50,", ":null,")), recorded,
 			"c1 only_here 0s hot 0.000h 0.010GiBh - running\n"},
 		{"another pid is another life", at("h", 0, box(1, killed)) + at("h", 36, strings.ReplaceAll(box(1, ""), `"pid":1`, `"pid":2`)) + long(72), recorded,
