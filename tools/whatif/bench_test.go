@@ -18,7 +18,8 @@ import (
 const benchDays = 3
 
 // BenchmarkWhatif replays days of 100 containers at a beat a minute under a policy of
-// patience and groups, against jq at no more than counting the verdicts that are there.
+// patience and groups, in the pipe of scripts/whatif, against jq at no more than counting
+// the verdicts that are there.
 func BenchmarkWhatif(b *testing.B) {
 	dir := b.TempDir()
 	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", dir+"/", "winnow/tools/classify", "winnow/tools/whatif")
@@ -36,7 +37,7 @@ func BenchmarkWhatif(b *testing.B) {
 		return bench.Command(b, cmd)
 	}
 	const (
-		replay = `./classify --policy "$1" --replay | ./whatif`
+		replay = `./whatif --note | ./classify --policy "$1" --replay | ./whatif`
 		both   = `./classify --replay | ./whatif --note | ./classify --policy "$1" --replay | ./whatif --against flags`
 		count  = `jq -n 'reduce inputs as $l (0; if $l.verdict == "kill" then . + 1 else . end)'`
 	)
@@ -50,8 +51,8 @@ func BenchmarkWhatif(b *testing.B) {
 	}
 	peer := func() time.Duration { return measure(all, count).Wall }
 	name := fmt.Sprintf("%d days of 100 containers", benchDays)
-	bench.Compare(b, "classify --replay and whatif, "+name, "jq counting a verdict", 1, ours(replay), peer)
-	bench.Compare(b, "a policy against another, "+name, "jq counting a verdict", 1, ours(both), peer)
+	bench.Compare(b, "a replay against what was recorded, "+name, "jq counting a verdict", 1, ours(replay), peer)
+	bench.Compare(b, "a replay against another policy, "+name, "jq counting a verdict", 1, ours(both), peer)
 	bench.Bound(b, "peak memory of a replay, "+name, peak, 32<<10, "KiB")
 	bench.Bound(b, "peak memory of a replay, of a tenth of that", measure(all/10, replay).PeakKiB, 32<<10, "KiB")
 }

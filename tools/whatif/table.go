@@ -26,9 +26,9 @@ func (s *sums) table(out io.Writer) {
 		cli.Printable(s.Against), s.From.Format(clock), s.To.Format(clock), s.Hosts, s.Snapshots, s.Containers)
 	rows := [][]string{{"", s.Policy, s.Against}, {"condemned"}, {"CPU-hours freed"}, {"GiB-hours of memory freed"}, {"time over budget"}}
 	for side, of := range s.sides() {
-		cells := append(of.cells(), span(of.OverS))
-		if side == there && s.Against == recorded {
-			cells[1], cells[2] = "-", "-" // what was killed used nothing any more
+		cells := append(of.cells(), mark(s.Estimate)+span(of.OverS))
+		if side == there && s.Against == recorded { // what was killed used nothing any more
+			cells = []string{fmt.Sprint(of.Condemned), "-", "-", span(of.OverS)}
 		}
 		for i, cell := range cells {
 			rows[i+1] = append(rows[i+1], cell)
@@ -66,7 +66,7 @@ func (s *sums) list(out io.Writer) {
 	rows, reasons := [][]string{{" WHEN (UTC)", "HOST", "CONTAINER", "RULE", "DIFFERENCE", "CPU-H", "GIB-H"}}, []string{""}
 	for _, c := range s.listed {
 		of := c.shown()
-		rows = append(rows, []string{map[bool]string{true: "~", false: " "}[c.Estimate] + of.Time.Format(clock), c.Host, cmp.Or(c.Name, c.ID[:min(12, len(c.ID))]), of.Rule,
+		rows = append(rows, []string{fmt.Sprintf("%1s%s", mark(c.Estimate), of.Time.Format(clock)), c.Host, cmp.Or(c.Name, c.ID[:min(12, len(c.ID))]), of.Rule,
 			c.words(), hours(of.CPUHours), hours(of.GiBHours)})
 		reasons = append(reasons, strings.TrimPrefix(of.Reason, "rule "+of.Rule+": "))
 	}
@@ -127,10 +127,12 @@ func fit(text string, limit int) string {
 	return text
 }
 
-// cells are what a table has of a sum; an estimate is marked.
+// cells are what a table has of a sum.
 func (s *sum) cells() []string {
-	return []string{map[bool]string{true: "~"}[s.Estimate] + fmt.Sprint(s.Condemned), hours(s.CPUHours), hours(s.GiBHours)}
+	return []string{mark(s.Estimate) + fmt.Sprint(s.Condemned), mark(s.Estimate) + hours(s.CPUHours), mark(s.Estimate) + hours(s.GiBHours)}
 }
+
+func mark(estimate bool) string { return map[bool]string{true: "~"}[estimate] }
 
 func hours(h float64) string { return fmt.Sprintf("%.2f", h) }
 
