@@ -54,10 +54,10 @@ func checkPolicy(j *decider, stdin io.Reader, stdout io.Writer, t *cli.Tool) err
 			return err
 		case line.Type() == record.TypeHost:
 			tell()
-			host := readHost(line)
-			s, spanMS = &host, number(line.Get("interval_ms"))
+			host := policy.ReadHost(line)
+			s, spanMS = &host, policy.Number(line.Get("interval_ms"))
 		case line.Type() == record.TypeContainer && s != nil:
-			s.Containers = append(s.Containers, readContainer(line, spanMS, j.labels))
+			s.Containers = append(s.Containers, policy.ReadContainer(line, spanMS, j.labels))
 		}
 	}
 	tell()

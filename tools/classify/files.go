@@ -56,17 +56,9 @@ func (j *decider) start() error {
 
 // readPolicy reads the policy's file. Each line that is wrong is told.
 func (j *decider) readPolicy() (*policy.Policy, error) {
-	f, err := os.Open(j.path)
-	if err != nil {
+	text, seen, err := readAtMost(j.path, maxPolicy)
+	if j.seen = seen; err != nil {
 		return nil, err
-	}
-	defer f.Close()
-	if j.seen, err = f.Stat(); err != nil {
-		return nil, err
-	}
-	text, err := readAtMost(f, maxPolicy)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", j.path, err)
 	}
 	p, err := policy.Parse(text, j.flags.class())
 	if err != nil {
@@ -104,17 +96,12 @@ func (j *decider) load() error {
 	if j.state == "" {
 		return nil
 	}
-	f, err := os.Open(j.state)
+	text, _, err := readAtMost(j.state, maxState)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return err
-	}
-	defer f.Close()
-	text, err := readAtMost(f, maxState)
-	if err != nil {
-		return fmt.Errorf("%s: %w", j.state, err)
 	}
 	memories, err := policy.Decode(text)
 	if errors.Is(err, policy.ErrDamaged) {
@@ -138,10 +125,19 @@ func (j *decider) save() error {
 	return renameio.WriteFile(j.state, text, 0o600, renameio.WithTempDir(filepath.Dir(j.state)))
 }
 
-func readAtMost(r io.Reader, limit int64) ([]byte, error) {
-	text, err := io.ReadAll(io.LimitReader(r, limit+1))
-	if err == nil && int64(len(text)) > limit {
-		err = fmt.Errorf("longer than %d bytes", limit)
+// readAtMost reads a file of so many bytes at most, and tells which it was.
+func readAtMost(path string, limit int64) (text []byte, seen os.FileInfo, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, nil, err
 	}
-	return text, err
+	defer f.Close()
+	if seen, err = f.Stat(); err != nil {
+		return nil, nil, err
+	}
+	text, err = io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(text)) > limit {
+		err = fmt.Errorf("%s: longer than %d bytes", path, limit)
+	}
+	return text, seen, err
 }

@@ -3,10 +3,7 @@ package main
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"time"
-
-	"github.com/spf13/pflag"
 
 	"winnow/tools/internal/cli"
 	"winnow/tools/internal/policy"
@@ -16,7 +13,7 @@ import (
 // flags are those that make a policy without a file.
 type flags struct {
 	highCPU           float64 // percent of one core
-	highMemory        memoryLimit
+	highMemory        policy.Amount
 	keepLow, keepHigh int
 	victims           string
 	span              time.Duration // the shortest of a CPU rate that condemns
@@ -28,7 +25,7 @@ type flags struct {
 var judging = []string{"keep-low", "keep-high", "victims"}
 
 func (f *flags) declare(t *cli.Tool) {
-	*f = flags{highMemory: memoryLimit{Percent: policy.DefaultHighMemory}}
+	*f = flags{highMemory: policy.Amount{Percent: policy.DefaultHighMemory}}
 	t.Float64Var(&f.highCPU, "high-cpu", policy.DefaultHighCPU, "percent of one core from which a container is high")
 	t.Var(&f.highMemory, "high-memory", "percent of the host's memory, or a size, from which a container is high")
 	t.IntVar(&f.keepLow, "keep-low", 3, "how many low containers are kept")
@@ -55,16 +52,6 @@ func (f *flags) check() error {
 	return nil
 }
 
-// replaced names the first flag that was given where a file stands in its place.
-func replaced(set *pflag.FlagSet) string {
-	for _, name := range judging {
-		if set.Changed(name) {
-			return name
-		}
-	}
-	return ""
-}
-
 // policy is the one that the flags make: a rule for each class.
 func (f *flags) policy() *policy.Policy {
 	p := &policy.Policy{Class: f.class(), Plain: true, Rules: []policy.Rule{
@@ -76,37 +63,8 @@ func (f *flags) policy() *policy.Policy {
 }
 
 func (f *flags) class() policy.Class {
-	return policy.Class{CPU: f.highCPU, Memory: policy.Amount(f.highMemory)}
+	return policy.Class{CPU: f.highCPU, Memory: f.highMemory}
 }
 
 // apply sets what flags say of a policy that is in a file, too.
 func (f *flags) apply(p *policy.Policy) { p.Span, p.All = f.span, f.all }
-
-// memoryLimit is a flag's value: a share of the host's memory, or a size.
-type memoryLimit policy.Amount
-
-// Type is the value's placeholder in --help.
-func (m *memoryLimit) Type() string { return "percent%|size" }
-
-func (m *memoryLimit) String() string { return policy.Amount(*m).String() }
-
-// Set parses 10% or 128MB.
-func (m *memoryLimit) Set(text string) error {
-	if strings.HasSuffix(text, "%") {
-		share, err := policy.ParseShare(text)
-		if err != nil || !(share > 0 && share <= 100) {
-			return fmt.Errorf("not a share such as 10%%: %q", text)
-		}
-		*m = memoryLimit{Percent: share}
-		return nil
-	}
-	var size cli.Size
-	if err := size.Set(text); err != nil {
-		return err
-	}
-	if size == 0 {
-		return fmt.Errorf("must be above 0: %q", text)
-	}
-	*m = memoryLimit{KB: float64(size) / 1024, IsSize: true}
-	return nil
-}

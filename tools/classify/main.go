@@ -9,6 +9,7 @@ import (
 	"errors"
 	"io"
 	"runtime/debug"
+	"slices"
 
 	"winnow/tools/internal/cli"
 	"winnow/tools/internal/record"
@@ -46,8 +47,8 @@ func run(_ context.Context, args []string, stdin io.Reader, stdout, stderr io.Wr
 		return t.Misused("%w", err)
 	}
 	j := &decider{flags: &f, path: *path, state: *state, warn: t.Warn}
-	if name := replaced(t.FlagSet); *path != "" && name != "" {
-		return t.Misused("--%s and --policy: a policy's file says that itself", name)
+	if n := slices.IndexFunc(judging, t.Changed); *path != "" && n >= 0 {
+		return t.Misused("--%s and --policy: a policy's file says that itself", judging[n])
 	}
 	if *check {
 		return t.Done(checkPolicy(j, stdin, stdout, t))
@@ -81,8 +82,10 @@ func assemble(a *assembler, stdin io.Reader) error {
 		switch {
 		case err == nil:
 			a.add(line)
-			if err := a.settle(); err != nil {
-				return err
+			if a.unsaved {
+				if err := a.finish(); err != nil {
+					return err
+				}
 			}
 		case errors.As(err, &bad):
 			a.complain(bad)

@@ -3,9 +3,12 @@ package main
 import (
 	"bufio"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 	"unsafe"
+
+	"github.com/tidwall/gjson"
 
 	"winnow/tools/internal/policy"
 	"winnow/tools/internal/record"
@@ -91,8 +94,8 @@ func (a *assembler) addHost(line *record.Line) {
 	a.decider.readAgain() // before the first container, of which it says what to read
 	a.begin(line)
 	a.announced = wholeNumber(line.Get("containers"))
-	a.spanMS = number(line.Get("interval_ms"))
-	a.judged = readHost(line)
+	a.spanMS = policy.Number(line.Get("interval_ms"))
+	a.judged = policy.ReadHost(line)
 	switch {
 	case a.header.Snapshot == "":
 		a.shut = "a snapshot without a name"
@@ -123,7 +126,7 @@ func (a *assembler) addContainer(line *record.Line) {
 		a.shut = noHost
 	}
 	a.lines++
-	c := readContainer(line, a.spanMS, a.decider.labels)
+	c := policy.ReadContainer(line, a.spanMS, a.decider.labels)
 	twice := a.ids[c.ID]
 	a.ids[c.ID] = true
 	a.judged.Containers = append(a.judged.Containers, c)
@@ -264,7 +267,7 @@ func (a *assembler) writeVerdict(h *heldLine, v *policy.Verdict) {
 
 // wasJudged tells whether the line has a verdict by a policy file.
 func wasJudged(line *record.Line) bool {
-	return line.Get("rule").Exists() || line.Get("would").Exists() || line.Get("kill_at").Exists() || line.Get("grace_ms").Exists()
+	return slices.ContainsFunc(verdictMembers[4:], func(name string) bool { return line.Get(name).Exists() })
 }
 
 // writeEvent writes what a rule says besides the verdicts.
@@ -287,15 +290,6 @@ func (a *assembler) write(text string) {
 	a.out.WriteByte('\n')
 }
 
-// settle is called between lines: after a snapshot was judged it sees to what
-// follows from that.
-func (a *assembler) settle() error {
-	if !a.unsaved {
-		return nil
-	}
-	return a.finish()
-}
-
 // finish writes what is ready, and only then keeps what the policy remembers: a
 // crash in between repeats a warning, and skips none.
 func (a *assembler) finish() error {
@@ -310,4 +304,13 @@ func (a *assembler) finish() error {
 		return fmt.Errorf("keeping what the policy remembers: %w", err)
 	}
 	return nil
+}
+
+// wholeNumber is -1 where the value is not a whole number.
+func wholeNumber(value gjson.Result) int {
+	n := int(min(value.Num, 1e9))
+	if value.Type != gjson.Number || float64(n) != value.Num {
+		return -1
+	}
+	return n
 }

@@ -147,7 +147,7 @@ func TestHeldIsBounded(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var out, said strings.Builder
 			w := bufio.NewWriter(&out)
-			f := flags{highCPU: 50, highMemory: memoryLimit{Percent: 10}, victims: "heaviest"}
+			f := flags{highCPU: 50, highMemory: policy.Amount{Percent: 10}, victims: "heaviest"}
 			d := decider{flags: &f, memories: new(policy.Memories)}
 			d.use(f.policy())
 			a := newAssembler(&d, w, func(err error) { fmt.Fprintln(&said, err) })

@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"time"
+
+	"winnow/tools/internal/record"
 )
 
 // age is a flag's value: a duration that may be given in days.
@@ -20,7 +22,7 @@ func (a *age) Type() string { return "age" }
 
 // Set parses an age; a negative one is refused.
 func (a *age) Set(text string) error {
-	d, err := parseAge(text)
+	d, err := record.ParseDuration(text)
 	if err != nil {
 		return fmt.Errorf("not an age such as 30d or 12h: %q", text)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"winnow/tools/internal/record"
 	"winnow/tools/logd/store"
 )
 
@@ -90,7 +91,7 @@ func parseWhen(text string, now time.Time) (int64, error) {
 	if err == nil {
 		return nanoseconds(at), nil
 	}
-	ago, err := parseAge(text)
+	ago, err := record.ParseDuration(text)
 	if err != nil {
 		return 0, fmt.Errorf("not a time such as 15m, 2d, 2026-11-21 or 2026-11-21T22:55:49Z: %q", text)
 	}
@@ -107,21 +108,4 @@ func nanoseconds(at time.Time) int64 {
 		return math.MaxInt64
 	}
 	return at.UnixNano()
-}
-
-// parseAge reads a duration, as time.ParseDuration does, or a number of days.
-func parseAge(text string) (time.Duration, error) {
-	age, err := time.ParseDuration(text)
-	if days, ok := strings.CutSuffix(text, "d"); ok {
-		var n int
-		n, err = strconv.Atoi(days)
-		age = time.Duration(n) * 24 * time.Hour
-		if n < 0 || n > 36500 {
-			err = fmt.Errorf("not between now and a hundred years ago")
-		}
-	}
-	if err == nil && age < 0 {
-		err = fmt.Errorf("negative")
-	}
-	return age, err
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os/exec"
 	"strings"
 	"sync"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"winnow/tools/internal/full"
+	"winnow/tools/logd/chart"
 	"winnow/tools/testkit"
 
 	"github.com/chromedp/cdproto/cdp"
@@ -155,7 +157,7 @@ func TestPageInChromium(t *testing.T) {
 	if got := b.eval("document.querySelector('#host').value + ' of ' + document.querySelector('#host').options.length"); got != "vm of 2" {
 		t.Errorf("the host is %s", got)
 	}
-	b.until("[...document.querySelectorAll('#charts img')].length === 6")
+	b.until(fmt.Sprintf("[...document.querySelectorAll('#charts img')].length === %d", len(chart.Kinds())))
 	b.eval("[...document.images].forEach((i) => { i.loading = 'eager' })")
 	b.until("[...document.querySelectorAll('#charts img')].every((i) => i.complete && i.naturalWidth > 0)")
 	b.screenshot("page-light.png")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -10,10 +11,7 @@ import (
 
 // answer says in plain sentences why a container was killed, or why it is still here.
 func (st *story) answer() []string {
-	title := st.Name
-	if title == "" {
-		title = record.Shorten(st.ID, 12)
-	}
+	title := cmp.Or(st.Name, record.Shorten(st.ID, 12))
 	var said []string
 	say := func(format string, a ...any) { said = append(said, fmt.Sprintf(format, a...)) }
 	switch {
@@ -28,6 +26,9 @@ func (st *story) answer() []string {
 		if n := len(st.Samples); n > 0 && st.Samples[n-1].Verdict != "" {
 			say("Its last verdict was %s: %s.", st.Samples[n-1].Verdict, st.Samples[n-1].Reason)
 		}
+	}
+	if st.End != nil && st.End.Follows != "" {
+		say("What follows from that: %s.", st.End.Follows)
 	}
 	if warned := st.notice(); warned != nil {
 		if st.Latest != nil && st.Latest.Verdict == record.VerdictWarn {

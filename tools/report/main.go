@@ -85,7 +85,6 @@ func screenOf(stdout io.Writer, getenv func(string) string) screen {
 	if columns, err := strconv.Atoi(getenv("COLUMNS")); err == nil && columns > 0 {
 		s.width = columns
 	}
-	kind := getenv("TERM")
-	s.colour = getenv("NO_COLOR") == "" && kind != "" && kind != "dumb"
+	s.colour = getenv("NO_COLOR") == "" && getenv("TERM") != "" && getenv("TERM") != "dumb"
 	return s
 }

@@ -9,6 +9,7 @@
 //	judge.go     a snapshot -> verdicts
 //	group.go     who of a rule's groups goes first, and who stays
 //	memory.go    what is remembered, and its file
+//	read.go      a snapshot from its lines
 //	reason.go    verdicts and policies in words
 package policy
 

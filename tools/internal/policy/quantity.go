@@ -44,6 +44,30 @@ func (a Amount) String() string {
 	return plainNumber(a.Percent) + " %"
 }
 
+// Type is an amount's placeholder in --help, where it is a flag's value.
+func (a *Amount) Type() string { return "percent%|size" }
+
+// Set parses 10% or 128MB, as a flag has it; a bare number is bytes.
+func (a *Amount) Set(text string) error {
+	if strings.HasSuffix(text, "%") {
+		share, err := ParseShare(text)
+		if err != nil || share == 0 || share > 100 {
+			return fmt.Errorf("not a share such as 10%%: %q", text)
+		}
+		*a = Amount{Percent: share}
+		return nil
+	}
+	size, err := units.RAMInBytes(text)
+	if err != nil || size < 0 {
+		return fmt.Errorf("not a size such as 64MB: %q", text)
+	}
+	if size == 0 {
+		return fmt.Errorf("must be above 0: %q", text)
+	}
+	*a = Amount{KB: float64(size) / 1024, IsSize: true}
+	return nil
+}
+
 // ParseShare reads a share such as 90%, in percent.
 func ParseShare(text string) (float64, error) {
 	number, ok := strings.CutSuffix(text, "%")

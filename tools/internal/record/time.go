@@ -17,9 +17,9 @@ func ParseTime(text string) (int64, bool) {
 	return at.UnixNano(), true
 }
 
-var durationText = regexp.MustCompile(`^(?:(\d+)d)?((?:\d+(?:h|m|s|ms))*)$`)
+var durationText = regexp.MustCompile(`^(?:(\d+)d)?(0|(?:\d+(?:\.\d+)?(?:h|m|s|ms))*)$`)
 
-// ParseDuration reads 30s, 15m, 4h, 7d, and such after each other, as in 1h30m.
+// ParseDuration reads 30s, 15m, 4h, 7d, and such after each other, as in 1h30m, or 0.
 func ParseDuration(text string) (time.Duration, error) {
 	bad := fmt.Errorf("%q is not a duration such as 30s, 15m, 4h or 7d", text)
 	parts := durationText.FindStringSubmatch(text)

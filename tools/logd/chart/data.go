@@ -27,9 +27,13 @@ const (
 	// maxKills bounds the kills that are drawn one by one.
 	maxKills = 10_000
 	// prominent is how many containers keep their points by each measure when
-	// there are too many points.
-	prominent = 50
+	// there are too many points: so many that theirs take three quarters of the
+	// room. A full track has room for 512.
+	prominent = maxChartBytes / 2 * 3 / 4 / (len(measures) * 512 * int(unsafe.Sizeof(trackSlot{})))
 )
+
+// measures are those by which a container can be prominent.
+var measures = [...]func(*track) float64{byMemory, byPeakCPU, byCPU}
 
 // mean is an average in the making.
 type mean struct {
@@ -349,7 +353,7 @@ func (d *Data) container(id string) *track {
 // One that becomes prominent later is drawn from then on.
 func (d *Data) forgetPoints() {
 	stay := make(map[*track]bool)
-	for _, by := range []func(*track) float64{byMemory, byPeakCPU, byCPU} {
+	for _, by := range measures {
 		for _, t := range d.top(prominent, by) {
 			stay[t] = true
 		}
