@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"runtime"
 	"strconv"
 	"sync"
 	"syscall"
@@ -94,7 +95,8 @@ func TestGuestDelayed(t *testing.T) {
 		delay := time.Duration(b.AtNS - after.BoottimeNS)
 		rate := used / float64(b.AtNS-a.AtNS)
 		t.Logf("met after %v: %.1f %% of %.1f %%; taken at the snapshot's beginning it would be %.1f %%", delay, rate, want, used/float64(after.BoottimeNS-before.BoottimeNS))
-		if rate < want-5 || rate > want+5 || b.AtNS == 0 {
+		// What is wanted is read a little before and after; with more CPUs than the host has that is not so little.
+		if off := max(5, float64(runtime.NumCPU())); rate < want-off || rate > want+off || b.AtNS == 0 {
 			t.Errorf("a rate of %.1f %%, not %.1f", rate, want)
 		}
 		if b.AtNS == 0 || delay > 2*time.Second {
@@ -156,8 +158,8 @@ func TestGuestExactCPU(t *testing.T) {
 		if got == nil || c.CPUNS == nil || *got != clock || *got > *c.CPUNS || told < 50*10*time.Millisecond {
 			t.Fatal("it is not the same")
 		}
-		// On a busy host the end itself can take long.
-		if end := told - time.Duration(*got); end >= 0 && end < 20*time.Millisecond {
+		// On a busy host, or with more CPUs than it has, the end itself can take long.
+		if end := told - time.Duration(*got); end >= 0 && end < 10*time.Millisecond*time.Duration(runtime.NumCPU()) {
 			return
 		} else if end < 0 || try == 2 {
 			t.Errorf("%v off", end)
