@@ -3,8 +3,8 @@ package test
 import (
 	"errors"
 	"os"
-	"runtime"
 	"reflect"
+	"runtime"
 	"strings"
 	"testing"
 
