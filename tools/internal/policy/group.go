@@ -54,19 +54,25 @@ func (r *Rule) groupOf(c *Container) string {
 	return "no label " + key
 }
 
-// order sorts the members, those that stay longest first, and says how many stay.
+// order sorts the members, those that stay longest first, and says how many stay: as
+// many as fit in the budgets, and no fewer than the rule keeps.
 // Who has had notice goes before a newcomer who uses more, the longest first.
 func (g *group) order(r *Rule, totalKB float64) {
 	slices.SortFunc(g.members, func(a, b member) int {
 		return cmp.Or(cmp.Compare(a.notice(), b.notice()), b.due().Compare(a.due()), r.compare(a.Container, b.Container), cmp.Compare(a.ID, b.ID))
 	})
 	g.keep = r.Keep
-	switch {
-	case r.KeepMemory != nil:
-		g.keep = g.fit(r.KeepMemory.of(totalKB), func(c *Container) float64 { return c.MemoryKB })
-	case r.KeepCPU != nil:
-		g.keep = g.fit(r.KeepCPU.Percent, func(c *Container) float64 { return c.CPU })
+	if r.KeepMemory == nil && r.KeepCPU == nil {
+		return
 	}
+	fit := len(g.members)
+	if r.KeepMemory != nil {
+		fit = g.fit(r.KeepMemory.of(totalKB), func(c *Container) float64 { return c.MemoryKB })
+	}
+	if r.KeepCPU != nil {
+		fit = min(fit, g.fit(r.KeepCPU.Percent, func(c *Container) float64 { return c.CPU }))
+	}
+	g.keep = max(r.Keep, fit)
 }
 
 // notice tells how far a member is on its way: 0 for none that was told.

@@ -94,6 +94,10 @@ func TestRules(t *testing.T) {
 			{0, []*Container{box("a", 9, 300), box("b", 9, 150), box("c", 9, 350)}, nil, "a keep, b keep, c kill"}}},
 		{"cpu budget", "[[rule]]\nkeep_cpu=\"150%\"\norder=\"cpu\"", []step{
 			{0, []*Container{box("a", 100, 3), box("b", 50, 1), box("c", 200, 1)}, nil, "a keep, b keep, c kill"}}},
+		{"a budget and a floor", "[[rule]]\nkeep_memory=\"30%\"\nkeep=2\norder=\"memory\"", []step{
+			{0, []*Container{box("a", 9, 300), box("b", 9, 150), box("c", 9, 350)}, nil, "a keep, b keep, c kill"}}},
+		{"two budgets", "[[rule]]\nkeep_memory=\"90%\"\nkeep_cpu=\"50%\"\norder=\"memory\"", []step{
+			{0, []*Container{box("a", 9, 300), box("b", 40, 150), box("c", 9, 350)}, nil, "a keep, b keep, c kill"}}},
 		{"protect", "[[protect]]\nmatch=[\"image=img\"]\n[[rule]]", []step{{0, one(95), nil, "a keep"}}},
 		{"match not", "[[rule]]\nmatch=[\"!name=a*\"]", []step{{0, []*Container{box("a1", 9, 9), box("b", 9, 9)}, nil, "a1 keep, b kill"}}},
 		{"of the limit", "[[rule]]\nmemory=\"> 90% of limit\"", []step{

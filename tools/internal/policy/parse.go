@@ -109,12 +109,14 @@ func (e *Error) Error() string { return fmt.Sprintf("%d:%d: %s", e.Line, e.Colum
 // join of an *Error for each thing that is wrong.
 func Parse(text []byte, class Class) (*Policy, error) {
 	var f file
-	decoder := toml.NewDecoder(bytes.NewReader(text)).DisallowUnknownFields()
-	if err := decoder.Decode(&f); err != nil {
-		return nil, fileErrors(err)
+	var unknown *toml.StrictMissingError
+	err := toml.NewDecoder(bytes.NewReader(text)).DisallowUnknownFields().Decode(&f)
+	if err != nil && !errors.As(err, &unknown) {
+		return nil, inWords(err)
 	}
 	b := builder{places: findPlaces(text), policy: &Policy{
 		Class: class, Span: DefaultSpan, Gap: DefaultGap}}
+	b.unknown(unknown)
 	b.build(&f)
 	slices.SortStableFunc(b.wrong, func(x, y *Error) int { return cmp.Or(x.Line-y.Line, x.Column-y.Column) })
 	var all []error
@@ -127,30 +129,30 @@ func Parse(text []byte, class Class) (*Policy, error) {
 	return b.policy, nil
 }
 
-// fileErrors says what the library found in its own words, with a likely spelling
-// for keys that there are not.
-func fileErrors(err error) error {
-	var all []error
-	var unknown *toml.StrictMissingError
-	var wrong *toml.DecodeError
-	switch {
-	case errors.As(err, &unknown):
-		for i := range unknown.Errors {
-			e := &unknown.Errors[i]
-			line, column := e.Position()
-			key := e.Key()
-			all = append(all, &Error{line, column, fmt.Sprintf("unknown key %q%s", strings.Join(key, "."), likely(key[len(key)-1], keysOf(key)))})
-		}
-		return errors.Join(all...)
-	case errors.As(err, &wrong):
-		line, column := wrong.Position()
-		text := strings.TrimPrefix(wrong.Error(), "toml: ")
-		if strings.Contains(text, "cannot decode TOML") || strings.Contains(text, "cannot store") {
-			text = fmt.Sprintf("%q does not take a value of this kind", strings.Join(wrong.Key(), "."))
-		}
-		return &Error{line, column, text}
+// unknown notes the keys that there are not, with a likely spelling.
+func (b *builder) unknown(err *toml.StrictMissingError) {
+	if err == nil {
+		return
 	}
-	return err
+	for i := range err.Errors {
+		line, column := err.Errors[i].Position()
+		key := err.Errors[i].Key()
+		b.wrong = append(b.wrong, &Error{line, column, fmt.Sprintf("unknown key %q%s", strings.Join(key, "."), likely(key[len(key)-1], keysOf(key)))})
+	}
+}
+
+// inWords says where the library gave up, without its words on Go's types.
+func inWords(err error) error {
+	var wrong *toml.DecodeError
+	if !errors.As(err, &wrong) {
+		return err
+	}
+	line, column := wrong.Position()
+	text := strings.TrimPrefix(wrong.Error(), "toml: ")
+	if strings.Contains(text, "cannot decode TOML") || strings.Contains(text, "cannot store") {
+		text = fmt.Sprintf("%q does not take a value of this kind", strings.Join(wrong.Key(), "."))
+	}
+	return &Error{line, column, text}
 }
 
 // keysOf are those of the table that a key is in.
@@ -409,16 +411,7 @@ func (b *builder) sense(f *fileRule, r *Rule) {
 	never := func(key, why string, with ...any) {
 		b.fail(key, fmt.Errorf("rule %q can never hold: "+why, append([]any{r.Name}, with...)...))
 	}
-	floors := 0
-	for _, text := range []scalar{f.Keep, f.KeepMemory, f.KeepCPU} {
-		if text != "" {
-			floors++
-		}
-	}
-	if floors > 1 {
-		b.fail("", errors.New("keep, keep_memory and keep_cpu: a rule has one of them"))
-	}
-	if f.Per != "" && floors == 0 {
+	if f.Per != "" && f.Keep+f.KeepMemory+f.KeepCPU == "" {
 		b.fail("per", errors.New("groups tell nothing apart without keep, keep_memory or keep_cpu"))
 	}
 	if f.Forgive != "" && r.For == 0 && r.Notice == 0 {

@@ -98,7 +98,6 @@ func TestErrors(t *testing.T) {
 		{"negative", "version = 1\n[[rule]]\nkeep = -1", `3:1: keep: "-1" is not a number from 0 up`},
 		{"a part", "version = 1\n[[rule]]\nkeep = 1.5", `3:1: keep: "1.5" is not a number from 0 up`},
 		{"order", "version = 1\n[[rule]]\norder = \"heavyest\"", `3:1: order: "heavyest" is not one of heaviest, lightest, memory, cpu, newest, oldest; did you mean "heaviest"?`},
-		{"two floors", "version = 1\n[[rule]]\nkeep = 1\nkeep_cpu = \"100%\"", `2:3: keep, keep_memory and keep_cpu: a rule has one of them`},
 		{"same name", "version = 1\n[[rule]]\nname=\"a\"\n[[rule]]\nname=\"a\"", `5:1: name: there is another rule "a"`},
 		{"hours", "version = 1\n[[rule]]\nhours = \"20:00-06:00 Europe/Madird\"", `3:1: hours: "20:00-06:00 Europe/Madird": there is no zone "Europe/Madird"; such as UTC or Europe/Madrid`},
 		{"no such hour", "version = 1\n[[rule]]\nhours = \"20:00-26:00\"", `there is no such time of day`},
@@ -110,6 +109,7 @@ func TestErrors(t *testing.T) {
 		{"most", "version = 1\n[[rule]]\nmost = \"0/1m\"", `3:1: most: "0/1m" is not a bound such as 5/1m, from 1 to 1000 of them`},
 		{"pattern", "version = 1\n[[rule]]\nmatch = [\"lable=a\"]", `3:1: match: "lable=a": there are label=, name=, image= and engine=; did you mean "label"?`},
 		{"not TOML", "version = 1\n[[rule]\n", `2:`},
+		{"unknown and wrong", "version = 1\n[[rule]]\nkep = 3\nfor = \"x\"", "3:1: unknown key \"rule.kep\"; did you mean \"keep\"?\n4:1: for: \"x\" is not"},
 		{"two at once", "version = 1\n[[rule]]\nfor = \"x\"\nkeep = \"y\"", "3:1: for: \"x\" is not a duration such as 30s, 15m, 4h or 7d\n4:1: keep: \"y\" is not a number from 0 up"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

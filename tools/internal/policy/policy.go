@@ -61,7 +61,7 @@ type Rule struct {
 	For, Forgive time.Duration
 	Per          string // label=KEY, image, or "": one group
 	Keep         int
-	KeepMemory   *Amount // instead of Keep
+	KeepMemory   *Amount // budgets: as many stay as fit, and no fewer than Keep
 	KeepCPU      *Amount
 	Order        string
 	Notice       time.Duration

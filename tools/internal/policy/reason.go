@@ -274,11 +274,18 @@ func describeAll(r *Rule) string {
 	if r.Forgive > 0 {
 		b.WriteString(", forgiving failures of up to " + span(r.Forgive))
 	}
+	var budgets []string
+	if r.KeepMemory != nil {
+		budgets = append(budgets, r.KeepMemory.String()+" of memory")
+	}
+	if r.KeepCPU != nil {
+		budgets = append(budgets, r.KeepCPU.String()+" of a core")
+	}
 	switch {
-	case r.KeepMemory != nil:
-		fmt.Fprintf(&b, ", as many stay as fit in %s of memory", *r.KeepMemory)
-	case r.KeepCPU != nil:
-		fmt.Fprintf(&b, ", as many stay as fit in %s of a core", *r.KeepCPU)
+	case len(budgets) > 0 && r.Keep > 0:
+		fmt.Fprintf(&b, ", as many stay as fit in %s, and at least %d", strings.Join(budgets, " and "), r.Keep)
+	case len(budgets) > 0:
+		fmt.Fprintf(&b, ", as many stay as fit in %s", strings.Join(budgets, " and "))
 	case r.Keep > 0:
 		fmt.Fprintf(&b, ", %d stay", r.Keep)
 	default:
