@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"encoding/json"
 	"io"
 	"time"
 
@@ -41,13 +40,14 @@ func (p printer) print(out io.Writer, s *sample, before bases) error {
 	if err := lines.Encode(&host); err != nil {
 		return err
 	}
+	begins := [2][]byte{beginning(head, record.TypeContainer), beginning(head, record.TypeProcess)}
 	count := 1 // of the lines
 	for i := range s.Containers {
 		c := &s.Containers[i]
 		if count++; p.processes {
 			count += len(c.Listed)
 		}
-		if err := p.printContainer(lines, head, s.memory.totalKB, c, before); err != nil {
+		if err := p.printContainer(w, begins, s.memory.totalKB, c, before); err != nil {
 			return err
 		}
 	}
@@ -70,24 +70,27 @@ func (p printer) hostRecord(head record.Header, s *sample, before bases) (record
 	}, err
 }
 
+// beginning is what a snapshot's lines of a type begin with.
+func beginning(head record.Header, of string) []byte {
+	head.Type = of
+	return head.Begin()
+}
+
 // printContainer writes a container's line, and those of its processes where they are asked for.
-func (p printer) printContainer(lines *json.Encoder, head record.Header, totalKB uint64, c *cgroup.Container, before bases) error {
+func (p printer) printContainer(w *bufio.Writer, begins [2][]byte, totalKB uint64, c *cgroup.Container, before bases) error {
 	line := &c.Container
-	line.Header = head
-	line.Type = record.TypeContainer
 	line.MemoryPercent = percent(c.MemoryKB, totalKB)
 	line.CPUPercent, line.IntervalMS = before.ofContainer(c)
-	if err := lines.Encode(line); err != nil || !p.processes {
+	if _, err := w.Write(line.Append(w.AvailableBuffer(), begins[0])); err != nil || !p.processes {
 		return err
 	}
 	for i := range c.Listed {
 		one := &c.Listed[i]
 		line := &one.Process
-		line.Header = head
-		line.Type, line.ID = record.TypeProcess, c.ID
+		line.ID = c.ID
 		line.MemoryPercent = percent(one.RSSKB, totalKB)
 		line.CPUPercent = before.ofProcess(c, one)
-		if err := lines.Encode(line); err != nil {
+		if _, err := w.Write(line.Append(w.AvailableBuffer(), begins[1])); err != nil {
 			return err
 		}
 	}
