@@ -3,6 +3,7 @@ package policy
 import (
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"winnow/tools/internal/record"
@@ -33,6 +34,8 @@ type outcome struct {
 	due   time.Time // when a notice is over
 	begin *state    // where that notice begins now, if nothing comes nearer
 	most  Most      // that is reached
+	// Whose place it would take, who is too new to be judged.
+	before *oneCase
 }
 
 // Judge gives the verdicts on a snapshot, in the order of its containers, and
@@ -64,6 +67,7 @@ type judge struct {
 type oneCase struct {
 	*Container
 	exempt string // why it takes no part, "" where it does
+	tooNew bool   // that is for its rate alone
 	life   *life
 	// Whether a rule before has condemned it: one that is enforced, or any. A rule in
 	// dry mode judges as if all were enforced.
@@ -81,7 +85,11 @@ func (j *judge) begin() {
 		c.measure(p.Class.CPU, thresholdKB)
 		one := &cases[i]
 		j.cases[i] = one
-		one.Container, one.exempt, one.life = c, p.exempt(c), m.life(p, c)
+		one.Container, one.life = c, m.life(p, c)
+		if one.exempt = p.exempt(c); one.exempt == "" {
+			one.exempt = p.unrated(c)
+			one.tooNew = one.exempt != ""
+		}
 		one.gone, one.goneDry = one.life.gone, one.life.gone || one.life.goneDry
 		if c.Consent.Unread != "" && !p.Plain && !one.life.reported {
 			one.life.reported = true
@@ -135,6 +143,11 @@ func (p *Policy) exempt(c *Container) string {
 			return "protected by the policy, " + match.String()
 		}
 	}
+	return ""
+}
+
+// unrated says what is not known of a container's use that must be to judge it.
+func (p *Policy) unrated(c *Container) string {
 	spanMS := float64(p.Span) / float64(time.Millisecond)
 	switch {
 	case math.IsNaN(c.CPU):
@@ -159,6 +172,9 @@ func (j *judge) rule(n int) {
 	ofHost := r.hostFails(j.snapshot)
 	groups := newGroups(r)
 	for _, one := range j.cases {
+		if one.tooNew && r.byMemoryAlone() && one.life.matches(r, n, one.Container) && ofHost == nil && r.hoursHold(j.snapshot) && r.fails(one.Container, j.snapshot) == nil {
+			groups.add(one, nil)
+		}
 		if one.exempt != "" || !one.life.matches(r, n, one.Container) {
 			j.step(one, n, false)
 			continue
@@ -187,14 +203,21 @@ func (j *judge) rule(n int) {
 func (j *judge) group(n int, g *group) {
 	r := &j.policy.Rules[n]
 	g.order(r, j.snapshot.TotalKB)
+	var before *oneCase // who would go first, but is too new
 	for i := len(g.members) - 1; i >= 0; i-- {
 		one, st := g.members[i].oneCase, g.members[i].state
-		o := outcome{stage: staying, rule: r, rank: i + 1, group: g}
+		if one.tooNew {
+			before = one
+			continue
+		}
+		o := outcome{stage: staying, rule: r, rank: i + 1, group: g, before: before}
 		if st != nil {
 			o.held, o.due = st.Held, st.KillAt
 		}
 		switch {
 		case i < g.keep:
+		case before != nil:
+			o.stage = limited
 		case r.For > 0 && st.Held < r.For:
 			o.stage = waiting
 		case r.Notice > 0 && st.KillAt.IsZero():
@@ -216,6 +239,13 @@ func (j *judge) group(n int, g *group) {
 		}
 		one.note(o)
 	}
+}
+
+// byMemoryAlone tells whether all that the rule goes by is known of a container that
+// has no rate yet. Then it holds its place: nobody goes for what a newcomer uses.
+func (r *Rule) byMemoryAlone() bool {
+	cpu := slices.ContainsFunc(r.Conditions, func(c Condition) bool { return c.Key == "cpu" })
+	return r.Order == "memory" && r.Class == "" && !cpu
 }
 
 // beginNotice begins a notice once it is known that the container's line tells of

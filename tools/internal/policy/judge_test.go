@@ -3,6 +3,7 @@ package policy
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -109,6 +110,10 @@ func TestRules(t *testing.T) {
 			{1, []*Container{box("a", 9, 300), box("b", 9, 150)}, func(s *Snapshot) { s.AvailableKB = 70 << 10 }, "a kill, b keep, 1 limited"},
 			{2, []*Container{box("a", 9, 300), box("b", 9, 150)}, func(s *Snapshot) { s.AvailableKB = 70 << 10 }, "a kill, b keep"},
 			{6, []*Container{box("b", 9, 150)}, func(s *Snapshot) { s.AvailableKB = 70 << 10 }, "b kill"}}},
+		{"nobody goes for what a newcomer uses", "[[rule]]\nhost_available=\"< 60%\"\norder=\"memory\"\nmost=\"1/5s\"", []step{
+			{0, []*Container{box("a", 9, 300), box("b", 9, 400)}, func(s *Snapshot) { s.Containers[1].CPU = math.NaN() }, "a keep, b keep"},
+			{9, []*Container{box("a", 9, 300), box("b", 9, 400)}, nil, "a keep, b kill, 1 limited"},
+			{19, []*Container{box("a", 9, 300), box("b", 9, 200)}, func(s *Snapshot) { s.Containers[1].CPU = math.NaN() }, "a kill, b keep"}}},
 		{"most over all", "[limits]\nmost=\"1/1m\"\n[[rule]]", []step{
 			{0, []*Container{box("a", 9, 9), box("b", 9, 8)}, nil, "a keep, b kill,  limited"},
 			{30, []*Container{box("a", 9, 8)}, nil, "a keep"}, {60, []*Container{box("a", 9, 8)}, nil, "a kill"}}},

@@ -79,6 +79,9 @@ func (j *judge) ruleReason(one *oneCase) string {
 	case staying:
 		return head + ": " + o.place(o.group.words())
 	case limited:
+		if o.before != nil {
+			return head + ": it is after " + o.before.title() + ", which is too new to be judged"
+		}
 		return head + ": its turn is later, since no more than " + o.most.String() + " are condemned"
 	case wouldWarn:
 		head += ", dry, would have it warned"

@@ -23,11 +23,13 @@ type Consent struct {
 
 // Label takes in one of the container's labels, in whatever order.
 func (c *Consent) Label(name, value string) {
-	if !strings.HasPrefix(name, LabelPrefix) || name == LabelTest || name == LabelKind {
+	if !strings.HasPrefix(name, LabelPrefix) {
 		return
 	}
 	read := value == "true" || value == "false"
 	switch name {
+	case LabelAs, LabelState, LabelKind, LabelTest:
+		return // they say nothing about it
 	case LabelManaged:
 		c.Managed = c.Managed || value == "true"
 	case LabelProtect:

@@ -14,7 +14,7 @@ func TestConsent(t *testing.T) {
 		want   Consent
 	}{
 		{"none", nil, Consent{}},
-		{"others", labels{"managed": "true", "winnow.test": "winnow", "winnow.kind": "yes", "Winnow.Managed": "true"}, Consent{}},
+		{"others", labels{"managed": "true", "winnow.test": "winnow", "winnow.kind": "yes", "winnow.as": "sha256:1", "winnow.state": "/s", "Winnow.Managed": "true"}, Consent{}},
 		{"a time to live", labels{LabelManaged: "true", LabelTTL: "1d2h"}, Consent{Managed: true, TTL: 26 * time.Hour}},
 		{"no time", labels{LabelManaged: "true", LabelTTL: "soon"}, Consent{Managed: true, Protected: true, Unread: "winnow.ttl=soon"}},
 		{"no time at all", labels{LabelManaged: "true", LabelTTL: "0s"}, Consent{Managed: true, Protected: true, Unread: "winnow.ttl=0s"}},

@@ -78,6 +78,8 @@ const (
 	LabelProtect = "winnow.protect" // "true": is never killed, whatever else is said
 	LabelTTL     = "winnow.ttl"     // the age, such as 2h, at which a policy lets it go
 	LabelKind    = "winnow.kind"    // a word for people, which nothing reads
+	LabelAs      = "winnow.as"      // of logd: what it was started with
+	LabelState   = "winnow.state"   // of logd: the directory of its winnow
 	LabelTest    = "winnow.test"    // of a test container: the name of the winnow that started it
 )
 
