@@ -72,7 +72,7 @@ start_logd() {
   chmod 2750 "$WINNOW_STATE/log" # what is in it is for the directory's group, whichever that is
   make_token "$user"
   image=$(docker image inspect --format '{{.Id}}' winnow/logd)
-  as="$image $WINNOW_STATE $WINNOW_PORT $WINNOW_RETAIN $WINNOW_RETAIN_SIZE $(stat --format %i.%Y "$WINNOW_STATE/token")"
+  as="$image $WINNOW_STATE $WINNOW_PORT $WINNOW_RETAIN $WINNOW_RETAIN_SIZE $(stat --format %i.%.9Y "$WINNOW_STATE/token")"
   if [[ $(docker inspect --format '{{.State.Running}} {{index .Config.Labels "winnow.as"}}' "$name" 2>/dev/null) == "true $as" ]]; then
     return
   fi
