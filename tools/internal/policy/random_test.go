@@ -156,7 +156,7 @@ func checkFloors(t *testing.T, p *Policy, stream []*Snapshot, all [][]Verdict) {
 				v := all[i][k]
 				before := slices.IndexFunc(p.Rules, func(other Rule) bool { return other.Name == v.Rule }) < n
 				gone := before && (v.Verdict == record.VerdictKill || v.Would == record.VerdictKill && r.Mode == ModeDry)
-				if p.exempt(c)+p.unrated(c) != "" || gone || !r.Match.holds(c) || r.hostFails(s) != nil || r.fails(c, s) != nil {
+				if p.exempt(c) != "" || p.unrated(c) != "" && !r.byMemoryAlone() || gone || !r.Match.holds(c) || r.hostFails(s) != nil || r.fails(c, s) != nil {
 					continue
 				}
 				group := ""
