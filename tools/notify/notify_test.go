@@ -284,7 +284,7 @@ func TestItsOwnOutput(t *testing.T) {
 // The README's webhook, on a server of the test's.
 func TestTheWebhookOfTheReadme(t *testing.T) {
 	if _, err := exec.LookPath("curl"); err != nil {
-		t.Skip("there is no curl")
+		t.Skipf("needs curl, which scripts/deps test installs: %v", err)
 	}
 	readme, err := os.ReadFile("../../README.md")
 	if err != nil {

@@ -85,7 +85,7 @@ func (j *judge) begin() {
 		c.measure(p.Class.CPU, thresholdKB)
 		one := &cases[i]
 		j.cases[i] = one
-		one.Container, one.life = c, m.life(p, c)
+		one.Container, one.life = c, m.life(c)
 		if one.exempt = p.exempt(c); one.exempt == "" {
 			one.exempt = p.unrated(c)
 			one.tooNew = one.exempt != ""

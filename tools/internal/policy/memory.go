@@ -142,7 +142,7 @@ func (m *Memory) begin(p *Policy, s *Snapshot) {
 			l.states = nil
 		}
 		m.clock, m.step, m.pause = clock, 0, 0
-		m.rebase(p, at)
+		m.rebase(at)
 	default:
 		pause := at - m.at
 		m.step = pause
@@ -164,20 +164,16 @@ func (m *Memory) begin(p *Policy, s *Snapshot) {
 
 // rebase moves what was condemned of late to another clock, as if it were just
 // now: so the bounds are kept.
-func (m *Memory) rebase(p *Policy, at int64) {
-	for _, w := range append([]*window{&m.Most, &m.MostDry}, m.ruleWindows()...) {
+func (m *Memory) rebase(at int64) {
+	windows := []*window{&m.Most, &m.MostDry}
+	for i := range m.rules {
+		windows = append(windows, &m.rules[i].Most)
+	}
+	for _, w := range windows {
 		for i := range w.Times {
 			w.Times[i] = at
 		}
 	}
-}
-
-func (m *Memory) ruleWindows() []*window {
-	var all []*window
-	for i := range m.rules {
-		all = append(all, &m.rules[i].Most)
-	}
-	return all
 }
 
 // adopt takes on a policy: rules that it has alike keep their memory.
@@ -220,7 +216,7 @@ func (m *Memory) modeOf(k int) string {
 
 // life is what is remembered of a container. Of one that was started anew it is
 // nothing.
-func (m *Memory) life(p *Policy, c *Container) *life {
+func (m *Memory) life(c *Container) *life {
 	if !m.keeps {
 		return &m.none
 	}
@@ -274,12 +270,11 @@ func (l *life) matches(r *Rule, n int, c *Container) bool {
 	if len(r.Match) == 0 {
 		return true
 	}
-	if l.name != c.Name || l.image != c.Image || n >= len(l.matched) {
-		if l.name != c.Name || l.image != c.Image {
-			l.matched = nil
-		}
-		l.name, l.image = c.Name, c.Image
-		l.matched = append(l.matched, make([]int8, n+1-len(l.matched))...)
+	if l.name != c.Name || l.image != c.Image {
+		l.name, l.image, l.matched = c.Name, c.Image, nil
+	}
+	for n >= len(l.matched) {
+		l.matched = append(l.matched, 0)
 	}
 	if l.matched[n] == 0 {
 		l.matched[n] = -1
