@@ -15,7 +15,8 @@ func TestConsent(t *testing.T) {
 	}{
 		{"none", nil, Consent{}},
 		{"others", labels{"managed": "true", "winnow.test": "winnow", "winnow.kind": "yes", "winnow.as": "sha256:1", "winnow.state": "/s", "Winnow.Managed": "true"}, Consent{}},
-		{"a time to live", labels{LabelManaged: "true", LabelTTL: "1d2h"}, Consent{Managed: true, TTL: 26 * time.Hour}},
+		{"a time to live", labels{LabelManaged: "true", LabelTTL: "1h30m"}, Consent{Managed: true, TTL: 90 * time.Minute}},
+		{"days to live", labels{LabelManaged: "true", LabelTTL: "7d"}, Consent{Managed: true, TTL: 7 * 24 * time.Hour}},
 		{"no time", labels{LabelManaged: "true", LabelTTL: "soon"}, Consent{Managed: true, Protected: true, Unread: "winnow.ttl=soon"}},
 		{"no time at all", labels{LabelManaged: "true", LabelTTL: "0s"}, Consent{Managed: true, Protected: true, Unread: "winnow.ttl=0s"}},
 		{"not known", labels{LabelManaged: "true", "winnow.protekt": "true"}, Consent{Managed: true, Protected: true, Unread: "winnow.protekt=true"}},

@@ -2,8 +2,8 @@ package record
 
 import (
 	"fmt"
-	"regexp"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -17,29 +17,21 @@ func ParseTime(text string) (int64, bool) {
 	return at.UnixNano(), true
 }
 
-var durationText = regexp.MustCompile(`^(?:(\d+)d)?(0|(?:\d+(?:\.\d+)?(?:h|m|s|ms))*)$`)
-
-// ParseDuration reads 30s, 15m, 4h, 7d, and such after each other, as in 1h30m, or 0.
+// ParseDuration reads 30s, 15m, 1h30m and what else time.ParseDuration does, or a
+// number of days, up to a hundred years of them, such as 7d. A negative one is
+// refused.
 func ParseDuration(text string) (time.Duration, error) {
 	bad := fmt.Errorf("%q is not a duration such as 30s, 15m, 4h or 7d", text)
-	parts := durationText.FindStringSubmatch(text)
-	if parts == nil || text == "" {
+	if number, ok := strings.CutSuffix(text, "d"); ok {
+		days, err := strconv.Atoi(number)
+		if err != nil || days < 0 || days > 36500 {
+			return 0, bad
+		}
+		return time.Duration(days) * 24 * time.Hour, nil
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d < 0 {
 		return 0, bad
 	}
-	var sum time.Duration
-	if parts[1] != "" {
-		days, err := strconv.Atoi(parts[1])
-		if err != nil || days > 36500 {
-			return 0, bad
-		}
-		sum = time.Duration(days) * 24 * time.Hour
-	}
-	if parts[2] != "" {
-		rest, err := time.ParseDuration(parts[2])
-		if err != nil || rest < 0 || rest > 36500*24*time.Hour {
-			return 0, bad
-		}
-		sum += rest
-	}
-	return sum, nil
+	return d, nil
 }
