@@ -96,10 +96,10 @@ func (j *judge) begin() {
 			j.event(one, "", record.RuleUnread, ModeEnforce, "its label "+c.Consent.Unread+" cannot be read: it is protected")
 		}
 	}
-	for _, e := range m.dropped { // notices of rules that were changed
-		for _, one := range j.cases {
+	for _, one := range j.cases { // in their order, whatever that of the memory
+		for _, e := range m.dropped {
 			if one.ID == e.id {
-				j.event(one, e.rule, record.RuleWithdrawn, e.mode, "the rule was changed")
+				j.event(one, e.rule, record.RuleWithdrawn, e.mode, e.why)
 			}
 		}
 	}

@@ -131,6 +131,11 @@ func TestRules(t *testing.T) {
 			{0, one(95), nil, "a keep"}, {10, one(95), nil, "a keep"}, {20, one(95), func(s *Snapshot) { s.Containers[0].PID++ }, "a keep"}}},
 		{"its cpu time fell", hot + `for="20s"`, []step{
 			{0, one(95), nil, "a keep"}, {10, one(95), nil, "a keep"}, {20, one(95), func(s *Snapshot) { s.Containers[0].CPUNS = 5 }, "a keep"}}},
+		{"another boot ends a notice", hot + `notice="20s"`, []step{
+			{0, one(95), nil, "a warn"}, {10, one(95), func(s *Snapshot) { s.Boot = "other" }, "a warn, a withdrawn"},
+			{20, one(95), func(s *Snapshot) { s.Boot = "other" }, "a warn"}, {30, one(95), func(s *Snapshot) { s.Boot = "other" }, "a kill"}}},
+		{"another process ends a notice", hot + `notice="20s"`, []step{
+			{0, one(95), nil, "a warn"}, {10, one(5), func(s *Snapshot) { s.Containers[0].PID++ }, "a keep, a withdrawn"}}},
 		{"the clock is set back", hot + `notice="20s"`, []step{
 			{0, one(95), nil, "a warn"}, {10, one(95), func(s *Snapshot) { s.Time = s.Time.Add(-time.Hour) }, "a warn"},
 			{20, one(95), func(s *Snapshot) { s.Time = s.Time.Add(-time.Hour) }, "a warn"}, {30, one(95), nil, "a kill"}}},

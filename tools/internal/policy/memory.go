@@ -71,7 +71,8 @@ type state struct {
 	Condemned bool
 }
 
-type dropped struct{ id, rule, mode string }
+// dropped is a notice that was forgotten, which has to be told.
+type dropped struct{ id, rule, mode, why string }
 
 // window is when the latest condemnations were.
 type window struct {
@@ -138,8 +139,8 @@ func (m *Memory) begin(p *Policy, s *Snapshot) {
 	m.generation++
 	switch {
 	case clock != m.clock || at < m.at: // nothing of before can be compared
-		for _, l := range m.lives {
-			l.states = nil
+		for id, l := range m.lives {
+			m.forget(id, l, "the clock that it was counted by began anew")
 		}
 		m.clock, m.step, m.pause = clock, 0, 0
 		m.rebase(at)
@@ -195,7 +196,7 @@ func (m *Memory) adopt(p *Policy) {
 		l.states, l.matched = nil, nil
 		for k, st := range old {
 			if st != nil && !kept[k] && !st.KillAt.IsZero() {
-				m.dropped = append(m.dropped, dropped{id, m.rules[k].Name, m.modeOf(k)})
+				m.dropped = append(m.dropped, dropped{id, m.rules[k].Name, m.modeOf(k), "the rule was changed"})
 			}
 		}
 		for i, k := range from {
@@ -228,6 +229,7 @@ func (m *Memory) life(c *Container) *life {
 		l = &life{}
 		m.lives[c.ID] = l
 	} else if c.PID != l.pid || c.CPUNS < l.cpuNS {
+		m.forget(c.ID, l, "it was started anew")
 		*l = life{reported: l.reported, matched: l.matched, name: l.name, image: l.image}
 	}
 	l.pid, l.cpuNS, l.generation = c.PID, c.CPUNS, m.generation
@@ -235,6 +237,17 @@ func (m *Memory) life(c *Container) *life {
 		l.cpuNS = 0
 	}
 	return l
+}
+
+// forget drops the patience of all rules with a container, and notes the notices
+// among it.
+func (m *Memory) forget(id string, l *life, why string) {
+	for k, st := range l.states {
+		if st != nil && !st.KillAt.IsZero() {
+			m.dropped = append(m.dropped, dropped{id, m.rules[k].Name, m.modeOf(k), why})
+		}
+	}
+	l.states = nil
 }
 
 // sweep forgets the containers that were not in the snapshot.
