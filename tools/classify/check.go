@@ -57,7 +57,9 @@ func checkPolicy(j *decider, stdin io.Reader, stdout io.Writer, t *cli.Tool) err
 			host := policy.ReadHost(line)
 			s, spanMS = &host, policy.Number(line.Get("interval_ms"))
 		case line.Type() == record.TypeContainer && s != nil:
-			s.Containers = append(s.Containers, policy.ReadContainer(line, spanMS, j.labels))
+			c := new(policy.Container)
+			policy.ReadContainer(c, line, spanMS, j.labels)
+			s.Containers = append(s.Containers, c)
 		}
 	}
 	tell()

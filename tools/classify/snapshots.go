@@ -34,9 +34,10 @@ type assembler struct {
 	shut      string        // why its containers are kept; "" while they can still be judged
 
 	held    []heldLine
-	judged  policy.Snapshot // with the containers among held
-	ids     map[string]bool // of these
-	size    int             // bytes that held takes
+	judged  policy.Snapshot     // with the containers among held
+	spare   []*policy.Container // of snapshots before, to be used again
+	ids     map[string]bool     // of these
+	size    int                 // bytes that held takes
 	maxHeld int
 	unsaved bool // what is remembered has changed
 }
@@ -126,7 +127,11 @@ func (a *assembler) addContainer(line *record.Line) {
 		a.shut = noHost
 	}
 	a.lines++
-	c := policy.ReadContainer(line, a.spanMS, a.decider.labels)
+	c := new(policy.Container)
+	if n := len(a.spare); n > 0 {
+		c, a.spare = a.spare[n-1], a.spare[:n-1]
+	}
+	policy.ReadContainer(c, line, a.spanMS, a.decider.labels)
 	twice := a.ids[c.ID]
 	a.ids[c.ID] = true
 	a.judged.Containers = append(a.judged.Containers, c)
@@ -231,6 +236,7 @@ func (a *assembler) writeHeld(verdicts []policy.Verdict) {
 			a.write(h.line.Text())
 		}
 	}
+	a.spare = append(a.spare, a.judged.Containers...)
 	a.held, a.judged.Containers, a.size = a.held[:0], a.judged.Containers[:0], 0
 	clear(a.ids)
 }

@@ -127,11 +127,13 @@ func plainNumber(x float64) string { return strconv.FormatFloat(x, 'f', -1, 64) 
 
 // figureText is cut to one decimal place instead of rounded, so that nothing below
 // a limit reads as if it had reached it.
-func figureText(x float64) string {
+func figureText(x float64) string { return string(appendFigure(nil, x)) }
+
+func appendFigure(dst []byte, x float64) []byte {
 	if math.IsNaN(x) {
-		return "?"
+		return append(dst, '?')
 	}
-	return strconv.FormatFloat(math.Floor(x*10)/10, 'f', 1, 64)
+	return strconv.AppendFloat(dst, math.Floor(x*10)/10, 'f', 1, 64)
 }
 
 // What a Condition compares.

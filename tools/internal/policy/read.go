@@ -20,12 +20,12 @@ func ReadHost(line *record.Line) Snapshot {
 	}
 }
 
-// ReadContainer is a container from its line, with the labels that are asked for:
+// ReadContainer makes c the container of the line, with the labels that are asked for:
 // see LabelsAsked. hostMS is the span of the rates, in ms, that the line of the host
 // says, for one that does not say it.
-func ReadContainer(line *record.Line, hostMS float64, asked map[string]bool) *Container {
+func ReadContainer(c *Container, line *record.Line, hostMS float64, asked map[string]bool) {
 	nan := math.NaN()
-	c := &Container{CPU: nan, MemoryKB: nan, CPUNS: nan, SpanMS: hostMS, MemoryLimitKB: nan, CPULimit: nan}
+	*c = Container{CPU: nan, MemoryKB: nan, CPUNS: nan, SpanMS: hostMS, MemoryLimitKB: nan, CPULimit: nan}
 	for _, m := range line.Members() {
 		switch m.Name {
 		case "id":
@@ -58,7 +58,6 @@ func ReadContainer(line *record.Line, hostMS float64, asked map[string]bool) *Co
 			c.Created, _ = time.Parse(time.RFC3339, m.Value.Str)
 		}
 	}
-	return c
 }
 
 func readLabels(c *Container, labels gjson.Result, asked map[string]bool) {

@@ -12,10 +12,11 @@ import (
 // verdicts puts what the rules said into words.
 func (j *judge) verdicts() []Verdict {
 	all := make([]Verdict, len(j.cases))
+	figures := newFigures(&j.policy.Class, j.snapshot.TotalKB)
 	for i, one := range j.cases {
 		o, v := &one.best, &all[i]
 		v.Class, v.Verdict = one.class, record.VerdictKeep
-		v.Reason = j.reason(one) + ": " + one.figures(&j.policy.Class, j.snapshot.TotalKB)
+		v.Reason = figures.behind(j.reason(one), one.Container)
 		if one.exempt != "" || o.rule == nil {
 			continue
 		}
@@ -42,9 +43,10 @@ func (j *judge) verdicts() []Verdict {
 func (p *Policy) Spare(s *Snapshot, why string) []Verdict {
 	all := make([]Verdict, len(s.Containers))
 	thresholdKB := p.Class.Memory.of(s.TotalKB)
+	figures := newFigures(&p.Class, s.TotalKB)
 	for i, c := range s.Containers {
 		c.measure(p.Class.CPU, thresholdKB)
-		all[i] = Verdict{Class: c.class, Verdict: record.VerdictKeep, Reason: "kept, part of " + why + ": " + c.figures(&p.Class, s.TotalKB)}
+		all[i] = Verdict{Class: c.class, Verdict: record.VerdictKeep, Reason: figures.behind("kept, part of "+why, c)}
 	}
 	return all
 }
@@ -208,19 +210,34 @@ func (j *judge) patience(one *oneCase) string {
 	return text
 }
 
-// figures end a reason, such as
+// figures end the reasons of a snapshot, such as
 // `cpu 1.2 % of a core (high from 50 %), memory 12.0 MiB, 0.1 % of the host (high from 10 %)`.
-func (c *Container) figures(class *Class, totalKB float64) string {
-	share := ""
-	if totalKB > 0 {
-		share = ", " + figureText(100*c.MemoryKB/totalKB) + " % of the host"
-	}
-	threshold := plainNumber(class.Memory.Percent) + " %"
+type figures struct {
+	totalKB             float64
+	highCPU, highMemory string
+	text                []byte // of the reason at hand
+}
+
+func newFigures(class *Class, totalKB float64) *figures {
+	memory := class.Memory.String()
 	if class.Memory.IsSize {
-		threshold = strconv.FormatFloat(class.Memory.KB/1024, 'f', 1, 64) + " MiB"
+		memory = strconv.FormatFloat(class.Memory.KB/1024, 'f', 1, 64) + " MiB"
 	}
-	return "cpu " + figureText(c.CPU) + " % of a core (high from " + plainNumber(class.CPU) + " %), memory " +
-		figureText(c.MemoryKB/1024) + " MiB" + share + " (high from " + threshold + ")"
+	return &figures{totalKB: totalKB, highCPU: plainNumber(class.CPU) + " %", highMemory: memory}
+}
+
+// behind is the reason with the container's figures behind it.
+func (f *figures) behind(reason string, c *Container) string {
+	b := append(f.text[:0], reason...)
+	b = appendFigure(append(b, ": cpu "...), c.CPU)
+	b = append(append(append(b, " % of a core (high from "...), f.highCPU...), "), memory "...)
+	b = append(appendFigure(b, c.MemoryKB/1024), " MiB"...)
+	if f.totalKB > 0 {
+		b = appendFigure(append(b, ", "...), 100*c.MemoryKB/f.totalKB)
+		b = append(b, " % of the host"...)
+	}
+	f.text = append(append(append(b, " (high from "...), f.highMemory...), ')')
+	return string(f.text)
 }
 
 // Describe tells the policy as it was understood, a sentence a line.
