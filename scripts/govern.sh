@@ -10,7 +10,7 @@
 # shellcheck disable=SC2154 # lib.sh sets them
 
 # govern_arguments reads [--dry-run] [--enforce].
-dry=()
+dry=() going_on=()
 govern_arguments() {
   local argument
   for argument in "$@"; do
@@ -45,10 +45,10 @@ begin_governing() {
   if [[ -n $stopping ]]; then rm -f -- "$governing" || true; fi
 }
 
-# pass is one pass of the pipeline, to its end even where we are told to stop.
+# pass runs the pipeline to its end, even where we are told to stop.
 pass() {
   local status=0 child
-  (export "${names[@]}" && exec setsid "$scripts/pipeline" "${dry[@]}") </dev/null & # with these settings, whatever down does to the saved ones
+  (export "${names[@]}" && exec setsid "$scripts/pipeline" "${dry[@]}" "${going_on[@]}") </dev/null & # with these settings, whatever down does to the saved ones
   child=$!
   while kill -0 "$child" 2>/dev/null; do
     wait "$child" && status=0 || status=$?

@@ -7,8 +7,9 @@ declare -A pattern=(
   [number]='[0-9]{1,6}(\.[0-9]{1,6})?'
   [cpus]='[0-9]{1,6}(\.[0-9]{1,2})?'
   [count]='0|[1-9][0-9]{0,5}'
-  [seconds]='[1-9][0-9]{0,4}'
   [time]='([0-9]{1,6}(\.[0-9]{1,6})?(ms|s|m|h))+'
+  [beat]='[1-9][0-9]{0,4}|([0-9]{1,6}(\.[0-9]{1,6})?(ms|s|m|h))+'
+  [stall]='none|[1-9][0-9]{0,4}ms/[1-9][0-9]{0,4}m?s'
   [age]='[0-9]{1,4}(d|h)'
   [size]='[0-9]{1,15}[bB]?|[0-9]{1,6}(\.[0-9]{1,6})?[kKmMgGtT][iI]?[bB]?'
   [memory]='([6-9]|[1-9][0-9]{1,5})[mM][bB]?|[1-9][0-9]{0,3}[gG][bB]?'
@@ -17,12 +18,15 @@ declare -A pattern=(
   [switch]='0|1'
   [policy]='none|/[^[:cntrl:]]+'
 )
+pattern[bound]="none|([0-9]{1,2}(\.[0-9]{1,6})?|100)%|${pattern[size]}"
 pattern[share]="([0-9]{1,2}(\.[0-9]{1,6})?|100)%|${pattern[size]}"
 declare -A words=(
   [name]='at most 40 letters, digits, dots, dashes and underscores' [text]='text without control characters'
   [number]='a number above 0, such as 5 or 2.5' [cpus]='a number of CPUs from 0.01 on' [count]='a whole number from 0 to 999999'
-  [seconds]='a whole number of seconds from 1 to 99999' [time]='a time such as 5s or 1m30s' [age]='an age such as 30d or 12h'
+  [beat]='a whole number of seconds, or a time such as 500ms or 1m30s' [time]='a time such as 5s or 1m30s' [age]='an age such as 30d or 12h'
   [size]='a size such as 64MB' [memory]='a size from 6m on' [share]='a share such as 10%, or a size such as 64MB'
+  [stall]='a time of stall in a window, such as 150ms/1s, or none'
+  [bound]='a share such as 10%, a size such as 64MB, or none'
   [order]='heaviest, lightest, newest or oldest' [port]='a port from 1 to 65535' [switch]='0 or 1'
   [policy]='the absolute path of a policy file, or none'
 )

@@ -62,15 +62,32 @@ lock() {
   flock --timeout "$3" "$1"
 }
 
-# holders FD FILE names the processes that hold FILE as their descriptor FD.
-holders() {
-  local of found=()
+# holding FD FILE prints the processes that hold FILE as their descriptor FD.
+holding() {
+  local of
   for of in /proc/[0-9]*; do
-    if [[ ${of#/proc/} != "$$" && $of/fd/$1 -ef $2 ]]; then
-      found+=("${of#/proc/} ($(tr '\0' ' ' 2>/dev/null <"$of/cmdline" | cut -c 1-80))")
-    fi
+    if [[ ${of#/proc/} != "$$" && $of/fd/$1 -ef $2 ]]; then printf '%s\n' "${of#/proc/}"; fi
   done
-  printf '%s\n' "${found[@]+"${found[@]}"}" | paste -sd, | report --text
+}
+
+# holders FD FILE names them.
+holders() {
+  holding "$@" | while read -r pid; do
+    printf '%s (%s)\n' "$pid" "$(tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | cut -c 1-80)"
+  done | paste -sd, | report --text
+}
+
+# check_policy is false, and says why, where the policy's file cannot be used.
+check_policy() { [[ $WINNOW_POLICY == none ]] || classify --policy "$WINNOW_POLICY" --check </dev/null >/dev/null; }
+
+# last_pass prints when the last pass came to its end and its exit status, or nothing.
+# Of a loop, whose pass goes on, the last snapshot that reached the log or the spool counts.
+last_pass() {
+  local at='' status=0 beat=''
+  read -r at status 2>/dev/null <"$WINNOW_STATE/last" || true
+  beat=$(date --utc --reference="$WINNOW_STATE/beat" +%FT%TZ 2>/dev/null) || true
+  if [[ $beat > $at ]]; then at=$beat status=0; fi
+  [[ -z $at ]] || printf '%s %s\n' "$at" "$status"
 }
 
 # shellcheck source=scripts/settings.sh

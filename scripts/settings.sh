@@ -5,8 +5,7 @@
 # shellcheck source=scripts/kinds.sh
 . "$scripts/kinds.sh"
 
-# A line a setting: its name, default, kind, and the most that it may be. A +
-# after the kind refuses zero.
+# A line a setting: its name, default, kind (+ refuses zero), and the most that it may be.
 table='
   WINNOW_NAME          winnow    name
   WINNOW_SOURCE        auto      text
@@ -21,7 +20,9 @@ table='
   WINNOW_VICTIMS       heaviest  order
   WINNOW_GRACE         5s        time     24h
   WINNOW_MAX_AGE       60s       time+    24h
-  WINNOW_INTERVAL      10        seconds
+  WINNOW_INTERVAL      10        beat+    24h
+  WINNOW_ON_AVAILABLE  10%       bound
+  WINNOW_ON_PRESSURE   150ms/1s  stall
   WINNOW_SPAWN         10        count
   WINNOW_SPAWN_MAX     20        count
   WINNOW_SPAWN_CPUS    0.2       cpus+    nproc
@@ -78,21 +79,19 @@ load_settings() {
   fi
 }
 
-# save_settings FILE keeps what the user chose, for down and for those that cron
-# starts.
-save_settings() {
+# chosen prints the settings that are not the defaults, as NAME=VALUE.
+chosen() {
   local name
-  {
-    for name in "${names[@]}"; do
-      case ${origin[$name]} in environment | 'saved by up') printf '%s=%s\n' "$name" "${!name}" ;; esac
-    done
-    printf 'WINNOW_NAME=%s\nDOCKER_HOST=%s\n' "$WINNOW_NAME" "${DOCKER_HOST:-}"
-  } >"$1.new"
-  mv -- "$1.new" "$1"
+  for name in "${names[@]}"; do
+    case ${origin[$name]} in environment | 'saved by up') printf '%s=%s\n' "$name" "${!name}" ;; esac
+  done
 }
 
-# check_policy is false where the policy's file cannot be used, and says why.
-check_policy() { [[ $WINNOW_POLICY == none ]] || classify --policy "$WINNOW_POLICY" --check </dev/null >/dev/null; }
+# save_settings FILE keeps them, for down and for those that cron starts.
+save_settings() {
+  { chosen && printf 'WINNOW_NAME=%s\nDOCKER_HOST=%s\n' "$WINNOW_NAME" "${DOCKER_HOST:-}"; } >"$1.new"
+  mv -- "$1.new" "$1"
+}
 
 is_up() { [[ -e $up ]]; }
 

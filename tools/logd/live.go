@@ -25,6 +25,7 @@ const (
 	liveBytes = 8 << 20
 	maxHosts  = 256 // that are shown; the one not heard of for longest goes
 	maxShown  = 10  // kills of a host, and notices that were withdrawn
+	maxStages = 32  // of a host's pipeline that are counted
 	// maxAhead is how far a host's clock may be ahead of logd's.
 	maxAhead = time.Minute
 )
@@ -51,6 +52,7 @@ type liveHost struct {
 	held       int                // bytes of them
 	kills      []record.Kill      // the newest first
 	withdrawn  []record.Rule      // notices, the newest first
+	stages     []record.Stage     // of one snapshot; replaced as a whole, but never changed
 }
 
 // sizeOf is what a container takes, its place in ids included.
@@ -74,6 +76,8 @@ func sizeOfRule(r *record.Rule) int {
 	return 256 + len(r.Host) + len(r.Snapshot) + len(r.Rule) + len(r.ID) + len(r.Name) + len(r.Mode) + len(r.Reason)
 }
 
+func sizeOfStage(s *record.Stage) int { return 256 + len(s.Host) + len(s.Snapshot) + len(s.Name) }
+
 func (h *liveHost) size() int {
 	n := 1024 + 3*len(h.name) + len(h.record.Snapshot) + h.held
 	for i := range h.kills {
@@ -81,6 +85,9 @@ func (h *liveHost) size() int {
 	}
 	for i := range h.withdrawn {
 		n += sizeOfRule(&h.withdrawn[i])
+	}
+	for i := range h.stages {
+		n += sizeOfStage(&h.stages[i])
 	}
 	return n
 }
@@ -142,6 +149,10 @@ func (l *live) add(line []byte) error {
 		if record.Read(line, &r, maxText); r.Event == record.RuleWithdrawn {
 			l.addWithdrawn(&r)
 		}
+	case record.TypeStage:
+		var st record.Stage
+		record.Read(line, &st, maxText)
+		l.addStage(&st)
 	case record.TypeKill:
 		var k record.Kill
 		record.Read(line, &k, maxText)
@@ -190,6 +201,22 @@ func (l *live) addWithdrawn(r *record.Rule) {
 	h := l.host(r.Host)
 	l.held -= h.size()
 	h.withdrawn = newest(h.withdrawn, r)
+	l.held += h.size()
+	l.fit(h)
+}
+
+// addStage adds to those of the same snapshot, which replace the ones before.
+func (l *live) addStage(st *record.Stage) {
+	h := l.host(st.Host)
+	stages := h.stages
+	if len(stages) > 0 && stages[0].Snapshot != st.Snapshot {
+		stages = nil
+	}
+	if len(stages) >= maxStages {
+		return
+	}
+	l.held -= h.size()
+	h.stages = append(stages[:len(stages):len(stages)], *st)
 	l.held += h.size()
 	l.fit(h)
 }
@@ -256,7 +283,7 @@ func (l *live) view(name string) (host *liveHost, changed <-chan struct{}) {
 	defer l.mu.RUnlock()
 	if h := l.hosts[name]; h != nil {
 		copied := *h
-		copied.containers, copied.kills, copied.withdrawn = nil, slices.Clone(h.kills), slices.Clone(h.withdrawn)
+		copied.containers, copied.stages, copied.kills, copied.withdrawn = nil, nil, slices.Clone(h.kills), slices.Clone(h.withdrawn)
 		host = &copied
 	}
 	return host, l.changed

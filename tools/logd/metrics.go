@@ -117,6 +117,7 @@ func (s *server) metrics(ctx *fasthttp.RequestCtx) {
 			}
 		}
 		writeHosts(&e, hosts, fresh)
+		writeStages(&e, fresh)
 		writeContainers(&e, fresh)
 		return e.Bytes(), nil
 	})
@@ -220,6 +221,31 @@ func writeHosts(e *exposition, all, fresh []liveHost) {
 	e.family("winnow_host_containers_missing", "gauge", "Containers of the last snapshot that logd holds no figures of.")
 	for _, h := range fresh {
 		e.value("winnow_host_containers_missing", float64(max(0, h.record.Containers-len(h.containers))), "host", h.name)
+	}
+}
+
+// writeStages writes what the pipeline of each host costs, by program: those of one
+// name are added up.
+func writeStages(e *exposition, fresh []liveHost) {
+	for _, m := range []struct {
+		name, kind, help string
+		value            func(*record.Stage) float64
+	}{
+		{"winnow_stage_cpu_seconds_total", "counter", "CPU time of winnow's own pipeline since its programs started.",
+			func(s *record.Stage) float64 { return float64(s.CPUNS) / 1e9 }},
+		{"winnow_stage_memory_bytes", "gauge", "Resident memory of winnow's own pipeline.",
+			func(s *record.Stage) float64 { return float64(s.MemoryKB) * 1024 }},
+	} {
+		e.family(m.name, m.kind, m.help)
+		for _, h := range fresh {
+			sums := make(map[string]float64)
+			for i := range h.stages {
+				sums[h.stages[i].Name] += m.value(&h.stages[i])
+			}
+			for _, stage := range slices.Sorted(maps.Keys(sums)) {
+				e.value(m.name, sums[stage], "host", h.name, "stage", stage)
+			}
+		}
 	}
 }
 

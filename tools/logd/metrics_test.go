@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"regexp"
 	"slices"
@@ -20,10 +21,15 @@ func TestMetrics(t *testing.T) {
 	l.post(t, "x", twoSnapshots())
 	l.post(t, "", "garbage\n")
 	l.mustPost(t, "", testkit.ContainerLine("s2", "2026-11-21T11:59:40Z", "eeee", `ev"il`+"\n\\", "low", "keep", 1))
+	stage := func(snapshot, name string, pid, cpuNS int) string {
+		return fmt.Sprintf(`{"type":"stage","time":"2026-11-21T11:59:40Z","host":"vm","snapshot":%q,"name":%q,"pid":%d,"started":"2026-11-21T11:00:00Z","cpu_ns":%d,"memory_kb":1000,"memory_peak_kb":null}`+"\n",
+			snapshot, name, pid, cpuNS)
+	}
+	l.mustPost(t, "", stage("s1", "gone", 9, 9e9)+stage("s2", "classify", 1, 1e9)+stage("s2", "bash", 2, 2e9)+stage("s2", "bash", 3, 3e9))
 	var text string
-	wanted := []string{
-		"winnow_logd_lines_total 9\n", "winnow_logd_duplicate_batches_total 1\n", "winnow_logd_refused_lines_total 1\n",
-		`winnow_kills_total{class="high",result="killed"} 1` + "\n", "winnow_logd_write_seconds_count 2\n", `winnow_logd_write_seconds_bucket{le="+Inf"} 2` + "\n",
+	wanted := []string{`winnow_stage_cpu_seconds_total{host="vm",stage="bash"} 5` + "\n", `winnow_stage_memory_bytes{host="vm",stage="classify"} 1.024e+06` + "\n",
+		"winnow_logd_lines_total 13\n", "winnow_logd_duplicate_batches_total 1\n", "winnow_logd_refused_lines_total 1\n",
+		`winnow_kills_total{class="high",result="killed"} 1` + "\n", "winnow_logd_write_seconds_count 3\n", `winnow_logd_write_seconds_bucket{le="+Inf"} 3` + "\n",
 		`winnow_host_memory_bytes{host="vm",state="total"} 1.024e+09`, `winnow_host_pressure_ratio{host="vm",resource="cpu"} 0.025`,
 		`winnow_container_memory_bytes{host="vm",id="bbbb11112222",name="db",image="img",class="high"} 2.097152e+06`,
 		`winnow_container_cpu_cores{host="vm",id="bbbb11112222",name="db",image="img",class="high"} 0.125`,
@@ -39,6 +45,9 @@ func TestMetrics(t *testing.T) {
 		_, text = l.get(t, "/metrics")
 		return !slices.ContainsFunc(wanted, missing)
 	})
+	if strings.Contains(text, `stage="gone"`) {
+		t.Error("has a stage of a snapshot before")
+	}
 	for line := range strings.Lines(text) {
 		if !strings.HasPrefix(line, "# ") && !strings.HasPrefix(line, "winnow_") {
 			t.Errorf("a line is %q", line)
