@@ -78,7 +78,7 @@ type oneCase struct {
 func (j *judge) begin() {
 	p, s, m := j.policy, j.snapshot, j.memory
 	m.begin(p, s)
-	thresholdKB := p.Class.Memory.of(s.TotalKB)
+	thresholdKB := p.Class.Memory.Of(s.TotalKB)
 	cases := make([]oneCase, len(s.Containers))
 	j.cases = make([]*oneCase, len(s.Containers))
 	for i, c := range s.Containers {

@@ -20,9 +20,8 @@ type Amount struct {
 	IsSize  bool // KB counts
 }
 
-// of is the amount on a whole, in the whole's unit; NaN where that is not known
-// and needed.
-func (a Amount) of(whole float64) float64 {
+// Of is the amount on a whole, in KiB; NaN where that is not known and needed.
+func (a Amount) Of(whole float64) float64 {
 	if a.IsSize {
 		return a.KB
 	}

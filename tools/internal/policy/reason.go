@@ -42,7 +42,7 @@ func (j *judge) verdicts() []Verdict {
 // describes.
 func (p *Policy) Spare(s *Snapshot, why string) []Verdict {
 	all := make([]Verdict, len(s.Containers))
-	thresholdKB := p.Class.Memory.of(s.TotalKB)
+	thresholdKB := p.Class.Memory.Of(s.TotalKB)
 	figures := newFigures(&p.Class, s.TotalKB)
 	for i, c := range s.Containers {
 		c.measure(p.Class.CPU, thresholdKB)
