@@ -4,15 +4,18 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"runtime/debug"
+	"slices"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"winnow/tools/internal/cli"
-	"winnow/tools/readsysinfo/cgroup"
+	"winnow/tools/internal/policy"
 )
 
 const summary = `
@@ -57,7 +60,7 @@ const (
 )
 
 func main() {
-	debug.SetGCPercent(400) // a snapshot is made once: some more memory for a quarter less time
+	debug.SetGCPercent(400) // some more memory for a quarter less time
 	cli.Main("readsysinfo", run)
 }
 
@@ -74,6 +77,11 @@ func runWithin(ctx context.Context, cmdlines time.Duration, args []string, stdou
 	processes := t.Bool("processes", false, "print the containers' processes too")
 	root := t.String("proc-root", "/proc", "where the host's procfs is mounted")
 	while := t.WhileFlag()
+	every := t.Duration("every", 0, "go on, with a snapshot every so often: from 100ms to 1h")
+	var bound policy.Amount
+	t.Var(&bound, "on-available", "with --every: take one at once, and every 100 ms, while no more memory is available, such as 10%")
+	pressed := t.StringArray("on-pressure", nil, `with --every: take one at once when tasks waited so long, such as "memory some 150ms/1s"`)
+	stages := t.Bool("stages", false, "print what the processes of this pipeline cost too, once a minute")
 	if err := t.Parse(args, stdout, 0); err != nil {
 		return err
 	}
@@ -83,11 +91,26 @@ func runWithin(ctx context.Context, cmdlines time.Duration, args []string, stdou
 	if *span <= 0 || *span > maxInterval {
 		return t.Misused("--span is %v, and must be more than 0 and at most %v", *span, maxInterval)
 	}
+	triggers, err := parseTriggers(*pressed)
+	switch {
+	case err != nil:
+		return t.Misused("%w", err)
+	case t.Changed("every") && (*every < minInterval || *every > time.Hour):
+		return t.Misused("--every is %v, and must be from %v to 1h", *every, minInterval)
+	case *every == 0 && (bound != policy.Amount{} || len(triggers) > 0):
+		return t.Misused("--on-available and --on-pressure are nothing without --every")
+	}
 	if err := while.Check(); err != nil {
 		return err
 	}
 	ctx, cancel := while.Context(ctx)
 	defer cancel()
+	if *every > 0 {
+		var stop context.CancelFunc
+		ctx, stop = signal.NotifyContext(ctx, stopSignals()...)
+		defer stop()
+		context.AfterFunc(ctx, stop) // a second one ends what hangs
+	}
 	src, err := openSource(settings{procfs(*root), *from, *processes, max(*span, minInterval), cmdlines}, t)
 	if err != nil {
 		return err
@@ -97,28 +120,46 @@ func runWithin(ctx context.Context, cmdlines time.Duration, args []string, stdou
 	if err != nil {
 		return err
 	}
+	p := printer{src.proc, host, src.bootID, *processes}
+	if *every > 0 {
+		waiting, err := openAlarms(ctx, alarms{proc: src.proc, warn: t.Warn, bound: bound}, stdout, triggers)
+		if err != nil {
+			return err
+		}
+		defer waiting.close()
+		l := loop{source: src, printer: p, out: stdout, every: *every, statePath: *statePath, alarms: waiting, stages: *stages}
+		if err := l.run(ctx); err != nil {
+			return err
+		}
+		return t.Done(while.Check())
+	}
 	now, before, err := src.snapshot(ctx, *statePath)
 	if err != nil {
 		return err
 	}
+	if *stages {
+		if err := src.findStages(now); err != nil {
+			t.Complain(fmt.Errorf("stages: %w", err))
+		}
+	}
 	if err := while.Check(); err != nil {
 		return err
 	}
-	p := printer{src.proc, host, src.bootID, *processes}
-	if err := p.print(stdout, now, newBases(before, now.atNS, src.span)); err != nil {
+	if err := p.print(stdout, now, newBases(before, now.atNS, src.span), lastStalls(before)); err != nil {
 		return err
 	}
-	for _, err := range now.Failed {
-		if errors.Is(err, cgroup.ErrUncounted) {
-			t.Warn("%v", err)
-			continue
-		}
-		t.Complain(err)
+	for _, m := range src.messages(now) {
+		src.tell(m)
 	}
 	if *statePath != "" {
-		if err := src.writeState(*statePath, now, before); err != nil {
+		if err := src.keep(now, before).write(*statePath); err != nil {
 			t.Complain(fmt.Errorf("state not kept: %w", err))
 		}
 	}
 	return t.Done(nil)
+}
+
+// stopSignals are those that end a loop with its state kept. A reader that is gone is one.
+func stopSignals() []os.Signal {
+	return slices.DeleteFunc([]os.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGPIPE}, signal.Ignored)
 }
