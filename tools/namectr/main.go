@@ -24,6 +24,7 @@ func main() { cli.Main("namectr", run) }
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) error {
 	t := cli.New("namectr", "[--timeout 5s] < records", summary, stderr)
 	timeout := t.Duration("timeout", 5*time.Second, "how long to wait for Docker's answer")
+	t.LockMemoryFlag()
 	if err := t.Parse(args, stdout, 0); err != nil {
 		return err
 	}
