@@ -1,5 +1,5 @@
-// Command readsysinfo prints one snapshot: a host line and a line for each running container, with its memory, CPU time
-// and CPU rate. It needs neither root nor Docker's socket.
+// Command readsysinfo prints one snapshot, or one every so often: a host line and a line for each running container, with
+// its memory, CPU time and CPU rate. It needs neither root nor Docker's socket.
 package main
 
 import (
@@ -51,6 +51,24 @@ state has no sample that is old enough, this waits until one is: for the whole
 span without a state, or if that is of another boot or source, or over 10
 minutes old (twice the span, where that is more). A PATH is not waited for: it
 has the rates that the state gives, or null.
+
+With --every it goes on: the first snapshot comes at once, with the rates that
+the state gives, the others on the beat from there on. Beats that come while a
+snapshot is taken, or is not read, are skipped, which is said. One that fails is
+said, and the next is tried; if it is the first, it ends. It ends too, with its
+state kept, at a signal, or at once when nobody reads its output any more.
+
+What the host line calls the cause of a snapshot is clock, or of one in between:
+  available  no more than --on-available can be had without swapping. That is
+             looked at the more often the nearer it is, from each second to each
+             100 ms, and where it holds a snapshot comes each 100 ms, or with a
+             pause as long as it took.
+  pressure   a trigger of the kernel's, which --on-pressure sets and may be
+             given several times: cpu, memory or io; some or full; for how long
+             tasks waited within a window of 500ms to 10s.
+
+With --stages lines of type stage come before a host line, once a minute: what
+each process of readsysinfo's own process group has cost since it started.
 `
 
 const (
@@ -70,7 +88,7 @@ func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writ
 
 // runWithin is run with another time for the command lines.
 func runWithin(ctx context.Context, cmdlines time.Duration, args []string, stdout, stderr io.Writer) error {
-	t := cli.New("readsysinfo", "[--source auto|module|cgroup|PATH] [--state FILE] [--span 5s] [--processes] [--while FILE]", summary, stderr)
+	t := cli.New("readsysinfo", "[--source auto|module|cgroup|PATH] [--state FILE] [--span 5s] [--processes] [--every 10s] [--while FILE]", summary, stderr)
 	from := t.String("source", "auto", "where to read: auto, module, cgroup or a file's PATH")
 	statePath := t.String("state", "", "file that keeps the counters for the next run's rates")
 	span := t.Duration("span", defaultSpan, "the time to take CPU rates over, at least")
