@@ -174,7 +174,7 @@ func pidsOf(at dir) ([]int, error) {
 
 // appendPids appends the processes of the cgroup and of those in it.
 func appendPids(pids []int, at dir) ([]int, error) {
-	text, err := at.keeping(nil).read("cgroup.procs") // on v1 one that is read again within a second tells what it told before
+	text, err := at.keeping(nil).read("cgroup.procs")   // on v1 one that is read again within a second tells what it told before
 	if err != nil && !errors.Is(err, unix.EOPNOTSUPP) { // a threaded cgroup's are listed further up
 		return pids, err
 	}
