@@ -120,6 +120,8 @@ func recall(path string) (warnings, error) {
 // isNews tells whether a line is to be told.
 func (w warnings) isNews(line *record.Line) bool {
 	switch line.Type() {
+	case record.TypeHost:
+		w.forget()
 	case record.TypeContainer:
 		id := line.Get("id").Str
 		if line.Get("verdict").Str != record.VerdictWarn {
@@ -134,13 +136,17 @@ func (w warnings) isNews(line *record.Line) bool {
 	return line.Type() == record.TypeKill
 }
 
-// keep writes what is remembered for the next call, but for what is old: its
-// container may be gone without a word.
-func (w warnings) keep(path string) error {
+// forget drops what is old: its container may be gone without a word.
+func (w warnings) forget() {
 	maps.DeleteFunc(w, func(_, killAt string) bool {
 		at, _ := time.Parse(time.RFC3339, killAt)
 		return time.Since(at) > 24*time.Hour
 	})
+}
+
+// keep writes what is remembered for the next call.
+func (w warnings) keep(path string) error {
+	w.forget()
 	text, _ := json.Marshal(w) // texts can always be encoded
 	return os.WriteFile(path, text, 0o600)
 }

@@ -322,3 +322,23 @@ func TestTheWebhookOfTheReadme(t *testing.T) {
 		t.Errorf("of a server that refuses it says %q", said)
 	}
 }
+
+// In a long pipe the warnings of containers that are gone without a word are forgotten.
+func TestForgetsWarnings(t *testing.T) {
+	told := warnings{}
+	q := &queue{lines: make(chan string, 1)}
+	go func() {
+		for range q.lines {
+		}
+	}()
+	in, feed := io.Pipe()
+	go func() {
+		for n := range 2000 {
+			fmt.Fprintf(feed, `{"type":"host","snapshot":"s"}`+"\n"+`{"type":"container","id":"%064x","verdict":"warn","kill_at":"2020-01-01T00:00:00Z"}`+"\n", n)
+		}
+		feed.Close()
+	}()
+	if read(in, q, told); len(told) > 1 {
+		t.Errorf("remembers %d", len(told))
+	}
+}
