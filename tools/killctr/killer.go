@@ -23,12 +23,12 @@ const (
 // killer begins the kills of a stream and reports how they end.
 type killer struct {
 	settings
-	ctx     context.Context // its end lets no more stops begin
-	under   context.Context // its end leaves those alone that have begun
-	out     *output
-	docker  connection
-	turns   chan struct{}
-	kills   sync.WaitGroup
+	ctx    context.Context // its end lets no more stops begin
+	under  context.Context // its end leaves those alone that have begun
+	out    *output
+	docker connection
+	turns  chan struct{}
+	kills  sync.WaitGroup
 
 	mu     sync.Mutex
 	begun  map[string]bool // ids of this snapshot, and of kills under way, which are true
