@@ -13,6 +13,12 @@ die() {
   exit 1
 }
 
+# nap SECONDS is a sleep that needs no process.
+nap() {
+  [[ -n ${never:-} ]] || exec {never}<> <(:) # a pipe in which nothing ever comes
+  read -r -t "$1" -u "$never" || true
+}
+
 help() { awk 'NR > 1 { if (!/^#/ || /^# shellcheck/) exit; sub(/^# ?/, ""); print }' "$0"; }
 
 # misused ends a call that makes no sense, with the usage line of the help.

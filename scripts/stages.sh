@@ -56,9 +56,7 @@ last() {
 # failed. It looks ever less often, to once a second, since `wait -n` misses what
 # has ended before.
 await_stages() {
-  local pid status all=0 never said seconds pause=5
-  new_pipe # in which nothing ever comes
-  never=$reads
+  local pid status all=0 said seconds pause=5
   exec {said}>&2 2>/dev/null # bash itself would tell of the killed, with the whole line
   while ((${#stages[@]} > 0)); do
     for pid in "${!stages[@]}"; do
@@ -72,8 +70,8 @@ await_stages() {
     done
     pause=$((pause < 500 ? 2 * pause : 1000))
     printf -v seconds '%d.%03d' "$((pause / 1000))" "$((pause % 1000))"
-    ((${#stages[@]} == 0)) || read -r -t "$seconds" -u "$never" || true
+    ((${#stages[@]} == 0)) || nap "$seconds"
   done
-  exec 2>&"$said" {said}>&- {never}<&- {writes}>&-
+  exec 2>&"$said" {said}>&-
   return "$all"
 }
