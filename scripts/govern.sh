@@ -50,9 +50,9 @@ pass() {
   local status=0 child
   (export "${names[@]}" && exec setsid "$scripts/pipeline" "${dry[@]}" "${going_on[@]}") </dev/null & # with these settings, whatever down does to the saved ones
   child=$!
-  while kill -0 "$child" 2>/dev/null; do
+  while kill -0 "$child"; do
     wait "$child" && status=0 || status=$?
-  done
+  done 2>/dev/null # bash itself would tell of one that was killed, and wait for the terminal
   printf '%s %s\n' "$(date --utc +%FT%TZ)" "$status" >"$WINNOW_STATE/last.new" &&
     mv -- "$WINNOW_STATE/last.new" "$WINNOW_STATE/last"
   return "$status"

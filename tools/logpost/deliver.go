@@ -29,6 +29,7 @@ type deliverer struct {
 	t     *cli.Tool
 	ids   *spool.IDs
 	store *client.Client
+	token string       // the file of the store's, "" for none
 	spool *spool.Spool // nil where there is none
 
 	batch *batch    // that lines are added to
@@ -56,7 +57,7 @@ type deliverer struct {
 }
 
 func newDeliverer(t *cli.Tool, o *options) *deliverer {
-	d := &deliverer{t: t, ids: spool.NewIDs(), store: &client.Client{URL: o.to, Token: o.token, Timeout: o.timeout}, batch: &batch{}, beat: o.beat}
+	d := &deliverer{t: t, ids: spool.NewIDs(), store: &client.Client{URL: o.to, Token: o.token, Timeout: o.timeout}, token: o.file, batch: &batch{}, beat: o.beat}
 	if o.spool != "" {
 		d.spool = spool.New(o.spool, int64(o.spoolMax))
 	}
@@ -283,7 +284,19 @@ func (d *deliverer) retry() {
 	}
 }
 
+// readToken takes on a token that has changed, such as with a store that is new: with
+// the one before, nothing would be taken any more.
+func (d *deliverer) readToken() {
+	if d.token == "" {
+		return
+	}
+	if token, err := cli.ReadToken(d.token); err == nil {
+		d.store.Token = token
+	}
+}
+
 func (d *deliverer) sendSpool(patience time.Duration) {
+	d.readToken()
 	err := d.spool.Send(patience, d.sendKept)
 	if err != nil {
 		d.failed(err)
@@ -336,6 +349,7 @@ func (d *deliverer) sendKept(f *spool.File) error {
 func (d *deliverer) failed(err error) {
 	d.why = err
 	if d.spool == nil {
+		d.readToken()
 		return
 	}
 	if !d.behind {

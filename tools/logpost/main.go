@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/netip"
 	"net/url"
 	"os"
@@ -35,6 +36,9 @@ is full, those lines are kept for which there is room.
 A store that is away or full is asked again after 1 to 30 s, or when it says so
 itself (Retry-After) within these.
 
+--token-file is read again for each of these attempts: the token may change, and
+with --spool it need not be there yet.
+
 A batch that the store refuses as a whole, or does not account for when asked
 twice, is set aside in DIR as *.refused; a message names the file.
 
@@ -47,6 +51,7 @@ type options struct {
 	spool    string
 	spoolMax cli.Size
 	token    string
+	file     string // of the token, "" for none
 	timeout  time.Duration
 	beat     string
 }
@@ -81,7 +86,7 @@ func parse(t *cli.Tool, args []string, stdout io.Writer) (*options, error) {
 	to := t.String("to", "", "URL of the log store, such as http://127.0.0.1:7070")
 	t.StringVar(&o.spool, "spool", "", "directory to keep in what cannot be delivered; made if it is not there")
 	t.Var(&o.spoolMax, "spool-max", "keep at most this much")
-	tokenFile := t.String("token-file", "", "file with the store's token, which only its owner should be able to read")
+	t.StringVar(&o.file, "token-file", "", "file with the store's token, which only its owner should be able to read")
 	t.DurationVar(&o.timeout, "timeout", 5*time.Second, "give the store this long to answer for a batch")
 	t.StringVar(&o.beat, "beat", "", "touch this file whenever the end of a snapshot is stored, or kept in --spool")
 	t.LockMemoryFlag()
@@ -98,8 +103,11 @@ func parse(t *cli.Tool, args []string, stdout io.Writer) (*options, error) {
 	if o.spoolMax == 0 {
 		return nil, t.Misused("--spool-max: 0 keeps nothing: say more, or leave --spool out")
 	}
-	if *tokenFile != "" {
-		o.token, err = t.Token(*tokenFile)
+	if o.file != "" {
+		o.token, err = t.Token(o.file)
+	}
+	if o.spool != "" && errors.Is(err, fs.ErrNotExist) { // it may come
+		err = nil
 	}
 	return o, err
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -60,5 +61,36 @@ func TestWrongTokenIsMended(t *testing.T) {
 	post(t, records(2, 1), args...)
 	if want := split(records(1, 2)); !reflect.DeepEqual(store.got(), want) {
 		t.Errorf("stored %v", store.got())
+	}
+}
+
+// A pipe that goes on takes on a token that changes, or that comes only after its start.
+func TestTokenThatChanges(t *testing.T) {
+	store := newFakeStore(t)
+	file := filepath.Join(t.TempDir(), "token")
+	in, lines := io.Pipe()
+	c := begin(t, t.Context(), in, "--to", store.URL, "--token-file", file, "--spool", t.TempDir())
+	sent := func() string {
+		store.mu.Lock()
+		defer store.mu.Unlock()
+		return store.headers.Get("Authorization")
+	}
+	for i, token := range []string{"", "the-first-of-the-store", "the-second-of-the-store"} {
+		if token != "" {
+			writeFile(t, file, token)
+		}
+		store.set(http.StatusUnauthorized) // to the token before
+		before := store.came()
+		io.WriteString(lines, records(i+1, 1))
+		until(t, "the store has refused it", func() bool { return store.came() > before })
+		store.set(0)
+		until(t, "it is stored", func() bool { return len(store.got()) == i+1 })
+		if got := sent(); token != "" && got != "Bearer "+token {
+			t.Errorf("sent %q", got)
+		}
+	}
+	lines.Close()
+	if _, _, err := c.end(t); err != nil {
+		t.Error(err)
 	}
 }

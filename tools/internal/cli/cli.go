@@ -22,8 +22,9 @@ type Run func(ctx context.Context, args []string, stdin io.Reader, stdout, stder
 // Main runs a tool as this process and exits: 0 done, 1 failed, 2 wrong usage.
 func Main(name string, run Run) {
 	log.SetOutput(io.Discard) // libraries have nothing to say here: what matters they return
-	err := run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
-	os.Exit(report(name, err, os.Stderr))
+	stderr := &patient{name: name, w: os.Stderr}
+	err := run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, stderr)
+	os.Exit(report(name, err, stderr))
 }
 
 func report(name string, err error, stderr io.Writer) int {

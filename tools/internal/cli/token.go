@@ -13,6 +13,18 @@ const minToken = 16
 // named and serves all the same: where others are kept out otherwise, as in a
 // container, it is no fault.
 func (t *Tool) Token(path string) (string, error) {
+	token, err := ReadToken(path)
+	if err != nil {
+		return "", err
+	}
+	if is, err := os.Stat(path); err == nil && is.Mode()&0o004 != 0 {
+		t.Warn("%s: anyone on this machine can read it: chmod 600", path)
+	}
+	return token, nil
+}
+
+// ReadToken is Token without a word.
+func ReadToken(path string) (string, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return "", err
@@ -23,9 +35,6 @@ func (t *Tool) Token(path string) (string, error) {
 	}
 	if len(token) < minToken {
 		return "", fmt.Errorf("%s: not a token: it has at least %d characters", path, minToken)
-	}
-	if is, err := os.Stat(path); err == nil && is.Mode()&0o004 != 0 {
-		t.Warn("%s: anyone on this machine can read it: chmod 600", path)
 	}
 	return token, nil
 }
