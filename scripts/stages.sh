@@ -17,11 +17,16 @@ new_pipe() {
   rm -f -- "$fifo"
 }
 
-# stage COMMAND... starts the next of the pipe. The first reads nothing.
+# stage COMMAND... starts the next of the pipe. The first reads nothing, and ends
+# where we are killed.
 stage() {
-  [[ -n $next ]] || exec {next}</dev/null
+  local how=()
+  if [[ -z $first ]]; then
+    exec {next}</dev/null
+    how=(setpriv --pdeathsig TERM)
+  fi
   new_pipe
-  "$@" <&"$next" >&"$writes" {next}<&- {reads}<&- {writes}>&- &
+  "${how[@]}" "$@" <&"$next" >&"$writes" {next}<&- {reads}<&- {writes}>&- &
   stages[$!]=$1
   first=${first:-$!}
   exec {next}<&- {writes}>&-
@@ -47,16 +52,28 @@ last() {
   for each in "${beside[@]}"; do exec {each}>&-; done
 }
 
-# await_stages returns when all have ended: the status is that of the first that failed.
+# await_stages returns when all have ended: the status is that of the first that
+# failed. It looks ever less often, to every half second, since `wait -n` misses what
+# has ended before.
 await_stages() {
-  local pid status all=0
+  local pid status all=0 never said seconds pause=5
+  new_pipe # in which nothing ever comes
+  never=$reads
+  exec {said}>&2 2>/dev/null # bash itself would tell of the killed, with the whole line
   while ((${#stages[@]} > 0)); do
-    status=0
-    wait -n -p pid "${!stages[@]}" || status=$?
-    if ((status != 0 && all == 0)); then all=$status; fi
-    if ((status > 128)); then say "${stages[$pid]} was ended by signal $((status - 128))"; fi
-    unset "stages[$pid]"
-    if [[ -v stages[$first] ]]; then kill -TERM "$first"; fi
+    for pid in "${!stages[@]}"; do
+      if kill -0 "$pid"; then continue; fi
+      status=0
+      wait "$pid" || status=$?
+      if ((status != 0 && all == 0)); then all=$status; fi
+      ((status <= 128)) || say "${stages[$pid]} was ended by signal $((status - 128))" 2>&"$said"
+      unset "stages[$pid]"
+      if [[ -v stages[$first] ]]; then kill -TERM "$first" || true; fi
+    done
+    pause=$((pause < 250 ? 2 * pause : 500))
+    printf -v seconds '0.%03d' "$pause"
+    ((${#stages[@]} == 0)) || read -r -t "$seconds" -u "$never" || true
   done
+  exec 2>&"$said" {said}>&- {never}<&- {writes}>&-
   return "$all"
 }

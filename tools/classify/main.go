@@ -40,6 +40,7 @@ func run(_ context.Context, args []string, stdin io.Reader, stdout, stderr io.Wr
 	state := t.String("state", "", "the file in which a policy's patience and notices are kept from one call to the next")
 	replay := t.Bool("replay", false, "the records are of the past: whom the policy condemns counts as gone until it ended")
 	check := t.Bool("check", false, "say what --policy says, and which of its rules hold in the snapshots on stdin")
+	t.LockMemoryFlag()
 	if err := t.Parse(args, stdout, 0); err != nil {
 		return err
 	}

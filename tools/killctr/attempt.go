@@ -50,10 +50,19 @@ func (k *killer) attempt(t target) outcome {
 	if end := k.tooLate(t.sampled); end.result != "" {
 		return end
 	}
-	docker, err := k.connect()
+	docker, err := k.docker.get()
 	if err != nil {
 		return failed(err.Error())
 	}
+	end := k.attemptOver(docker, t)
+	if end.result == record.ResultFailed {
+		k.docker.renew(docker)
+	}
+	return end
+}
+
+// attemptOver is attempt over a connection.
+func (k *killer) attemptOver(docker *client.Client, t target) outcome {
 	found, end := k.examine(k.ctx, docker, t.id, t.sampled)
 	if end.result != "" {
 		return end

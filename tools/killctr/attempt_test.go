@@ -237,7 +237,7 @@ func TestAgesMeanwhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := makeEngine(t, 1)
 		r := newTrial(t, e, usual())
-		r.connect = e.client(unreachable("stop", time.Hour))
+		r.docker.make = e.client(unreachable("stop", time.Hour))
 		if got := r.one(t, 1, 58*time.Second); got.Result != "stale" || got.TookMS < 2000 || got.TookMS > 2500 {
 			t.Errorf("got %+v", got)
 		}
@@ -320,7 +320,7 @@ func TestGrace(t *testing.T) {
 				}
 				s.grace = test.grace
 				r := newTrial(t, e, s)
-				r.connect = e.client(test.dial)
+				r.docker.make = e.client(test.dial)
 				got := r.one(t, 1, 0)
 				heard := strings.ReplaceAll(strings.Join(e.heard("stop"), " "), "stop 1 t=", "")
 				if heard != test.want {
@@ -379,7 +379,7 @@ func TestHangs(t *testing.T) {
 					test.engine(e)
 				}
 				r := newTrial(t, e, s)
-				r.connect = e.client(test.dial)
+				r.docker.make = e.client(test.dial)
 				got := r.one(t, 1, 0)
 				if got.Result != test.result || !strings.HasPrefix(got.Error, test.says) || test.says == "" && got.Error != "" {
 					t.Errorf("got %+v", got)
@@ -489,7 +489,7 @@ func TestNoClient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := makeEngine(t, 1)
 		r := newTrial(t, e, usual())
-		r.connect = e.client(func(r *http.Request) error { return context.DeadlineExceeded })
+		r.docker.make = e.client(func(r *http.Request) error { return context.DeadlineExceeded })
 		if got := r.one(t, 1, 0); got.Result != "failed" || got.Error != "no answer from Docker within 5s" {
 			t.Errorf("got %+v", got)
 		}

@@ -300,7 +300,7 @@ func newTrial(t *testing.T, e *engine, s settings) *trial {
 	under, r.abandon = context.WithCancelCause(t.Context())
 	r.killer = newKiller(ctx, under, s, &output{w: &r.stdout, broken: r.interrupt,
 		complain: func(err error) { fmt.Fprintln(&r.stderr, err) }})
-	r.connect = e.client(nil)
+	r.docker.make = e.client(nil)
 	return &r
 }
 

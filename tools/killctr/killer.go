@@ -26,7 +26,7 @@ type killer struct {
 	ctx     context.Context // its end lets no more stops begin
 	under   context.Context // its end leaves those alone that have begun
 	out     *output
-	connect func() (*client.Client, error)
+	docker  connection
 	turns   chan struct{}
 	kills   sync.WaitGroup
 
@@ -39,8 +39,39 @@ func newKiller(ctx, under context.Context, s settings, out *output) *killer {
 	connect := func() (*client.Client, error) {
 		return client.NewClientWithOpts(client.FromEnv, client.WithAPIVersionNegotiation())
 	}
-	return &killer{settings: s, ctx: ctx, under: under, out: out, connect: sync.OnceValues(connect),
+	return &killer{settings: s, ctx: ctx, under: under, out: out, docker: connection{make: connect},
 		turns: make(chan struct{}, parallel), begun: map[string]bool{}}
+}
+
+// connection is the one to Docker, which all kills share.
+type connection struct {
+	make func() (*client.Client, error)
+	mu   sync.Mutex
+	now  *client.Client // nil until it is needed
+}
+
+func (c *connection) get() (*client.Client, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.now != nil {
+		return c.now, nil
+	}
+	docker, err := c.make()
+	if err == nil {
+		c.now = docker
+	}
+	return docker, err
+}
+
+// renew has the next kill connect anew: a dockerd that comes back may be of another
+// version, and speak another one of its API.
+func (c *connection) renew(failed *client.Client) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.now == failed {
+		c.now = nil
+	}
+	failed.Close() // what is under way has its connection still
 }
 
 // begin begins the kill that the line asks for, if it does, and returns at once.

@@ -64,6 +64,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	t.Var(&s.only, "only", "stop only what carries this label, with this value; for all else, as with --dry-run")
 	t.BoolVar(&s.all, "all", false, "containers without the label winnow.managed=true may be killed too")
 	s.while = t.WhileFlag()
+	t.LockMemoryFlag()
 	if err := t.Parse(args, stdout, 0); err != nil {
 		return err
 	}

@@ -94,7 +94,7 @@ func TestLeaveTaken(t *testing.T) {
 						test.hook(e, take)
 					}
 					if test.dial != nil {
-						r.connect = e.client(test.dial(take))
+						r.docker.make = e.client(test.dial(take))
 					}
 					got := r.one(t, 1, 0)
 					if got.Result != want || got.Error != says || len(e.heard("stop")) != stops {

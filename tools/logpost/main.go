@@ -81,6 +81,7 @@ func parse(t *cli.Tool, args []string, stdout io.Writer) (*options, error) {
 	t.Var(&o.spoolMax, "spool-max", "keep at most this much")
 	tokenFile := t.String("token-file", "", "file with the store's token, which only its owner should be able to read")
 	t.DurationVar(&o.timeout, "timeout", 5*time.Second, "give the store this long to answer for a batch")
+	t.LockMemoryFlag()
 	if err := t.Parse(args, stdout, 0); err != nil {
 		return nil, err
 	}

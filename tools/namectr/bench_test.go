@@ -27,7 +27,7 @@ func BenchmarkMemory(b *testing.B) {
 		c.HostConfig.NetworkMode = "default"
 		list = append(list, c)
 	}
-	engine(b, listed(list...))
+	fakeEngine(b, listed(list...))
 	namectr := filepath.Join(b.TempDir(), "namectr")
 	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", namectr, ".")
 	if said, err := build.CombinedOutput(); err != nil {

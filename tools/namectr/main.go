@@ -14,28 +14,34 @@ import (
 )
 
 const summary = `namectr adds the name, image, labels and time of creation to the container lines
-of a stream, with one question to Docker a snapshot. All other lines pass as
-they are. Where Docker does not answer, the lines pass unnamed and the exit
-status is 1: the later stages keep what they cannot name.
+of a stream. It asks Docker when an id is new to it, and after --fresh for renames.
+One that Docker does not list is asked for again after 1 s, 2 s and so on. All other
+lines pass as they are. Where Docker does not answer, what is known stays known, new
+containers' lines pass unnamed and the exit status is 1: the later stages keep what
+they cannot name. Docker is asked again after 1 to 30 s.
 The engine is the one that DOCKER_HOST names, as for docker itself.`
 
 func main() { cli.Main("namectr", run) }
 
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) error {
-	t := cli.New("namectr", "[--timeout 5s] < records", summary, stderr)
+	t := cli.New("namectr", "[--timeout 5s] [--fresh 1m] < records", summary, stderr)
 	timeout := t.Duration("timeout", 5*time.Second, "how long to wait for Docker's answer")
+	fresh := t.Duration("fresh", time.Minute, "how old a name may be, and the longest until a container that Docker did not list is asked for again")
+	t.LockMemoryFlag()
 	if err := t.Parse(args, stdout, 0); err != nil {
 		return err
 	}
-	if *timeout <= 0 {
-		return t.Misused("--timeout must be above 0: %v", *timeout)
+	if *timeout <= 0 || *fresh <= 0 {
+		return t.Misused("--timeout and --fresh must be above 0: %v, %v", *timeout, *fresh)
 	}
 	if err := t.NeedInput(stdin); err != nil {
 		return err
 	}
 
-	names := namer{timeout: *timeout, complain: t.Complain}
-	defer names.close()
+	docker := engine{timeout: *timeout}
+	names := newNamer(*fresh, docker.list, t)
+	ctx, cancel := context.WithCancel(ctx)
+	defer func() { cancel(); names.wait(); docker.close() }()
 	out := bufio.NewWriterSize(stdout, 64<<10)
 	var text []byte
 	for line, err := range record.Records(record.FlushBefore(stdin, out)) {

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"winnow/tools/readsysinfo/cgroup"
 )
 
 // procfs is where the host's procfs is mounted.
@@ -29,6 +31,10 @@ func (p procfs) memory() (memory, error) {
 	if err != nil {
 		return memory{}, err
 	}
+	return parseMeminfo(path, text)
+}
+
+func parseMeminfo(path string, text []byte) (memory, error) {
 	numbers := make(map[string]uint64)
 	for line := range strings.Lines(string(text)) {
 		name, rest, _ := strings.Cut(line, ":")
@@ -53,17 +59,54 @@ func (p procfs) memory() (memory, error) {
 	return memory{total, free, available}, nil
 }
 
-// pressure is the PSI "some avg10" of cpu, memory or io; nil without PSI.
-func (p procfs) pressure(resource string) *float64 {
-	text, err := os.ReadFile(p.path("pressure/" + resource))
-	if err != nil {
-		return nil
+// pressures are the PSI of the host at one time.
+type pressures struct {
+	avg10 [3]*float64 // the "some avg10" of each of resources; nil without PSI
+	stalls
+}
+
+// resources are what a task can wait for.
+var resources = [3]string{"cpu", "memory", "io"}
+
+// stalls are for how long some task has waited for each of resources since the host's boot, in µs. Without PSI they are
+// zero.
+type stalls struct {
+	atNS  int64 // when that was, since the host's boot
+	total [3]uint64
+}
+
+func (p procfs) pressures() (all pressures) {
+	all.atNS = cgroup.Boottime()
+	whole := true
+	for i, resource := range resources {
+		text, err := os.ReadFile(p.path("pressure/" + resource))
+		var avg10, avg60, avg300 float64
+		if err == nil {
+			_, err = fmt.Sscanf(string(text), "some avg10=%g avg60=%g avg300=%g total=%d", &avg10, &avg60, &avg300, &all.total[i])
+		}
+		if err != nil {
+			whole = false
+			continue
+		}
+		all.avg10[i] = &avg10
 	}
-	var percent float64
-	if _, err := fmt.Sscanf(string(text), "some avg10=%g", &percent); err != nil {
-		return nil
+	if !whole {
+		all.stalls = stalls{}
 	}
-	return &percent
+	return all
+}
+
+// percent is the share of the time since before in which some task waited for each of resources; nil where either is
+// not known.
+func (now stalls) percent(before stalls) (shares [3]*float64) {
+	span := now.atNS - before.atNS
+	for i := range shares {
+		if before.atNS > 0 && span > 0 && now.total[i] >= before.total[i] {
+			share := float64(now.total[i]-before.total[i]) * 1000 / float64(span) * 100
+			shares[i] = new(round(min(share, 100)))
+		}
+	}
+	return shares
 }
 
 // cpus counts the cores that are online.

@@ -14,8 +14,11 @@ type sample struct {
 	source string // as in record.Host
 	time   time.Time
 	atNS   int64 // the same since the host's boot
+	cause  string
 	memory memory
+	pressures
 	cgroup.Measured
+	stages []record.Stage // where they are to be told
 }
 
 // printer writes the records of a sample.
@@ -25,15 +28,22 @@ type printer struct {
 	processes    bool
 }
 
-// print writes the sample's lines, and one that ends them. Rates are taken from before.
-func (p printer) print(out io.Writer, s *sample, before bases) error {
+// print writes the sample's lines, and one that ends them. Rates are taken from before, and stalls since.
+func (p printer) print(out io.Writer, s *sample, before bases, since stalls) error {
 	w := bufio.NewWriterSize(out, 64<<10)
 	lines := record.NewEncoder(w)
 	head := record.Header{
 		Type: record.TypeHost, Time: s.time.UTC(), Host: p.host,
 		Snapshot: s.time.UTC().Format("20060102T150405.000000000Z"),
 	}
-	host, err := p.hostRecord(head, s, before)
+	for _, one := range s.stages {
+		one.Header = head
+		one.Type = record.TypeStage
+		if err := lines.Encode(&one); err != nil {
+			return err
+		}
+	}
+	host, err := p.hostRecord(head, s, before, since)
 	if err != nil {
 		return err
 	}
@@ -58,15 +68,15 @@ func (p printer) print(out io.Writer, s *sample, before bases) error {
 	return w.Flush()
 }
 
-func (p printer) hostRecord(head record.Header, s *sample, before bases) (record.Host, error) {
+func (p printer) hostRecord(head record.Header, s *sample, before bases, since stalls) (record.Host, error) {
 	cpus, err := p.proc.cpus()
+	stalled := s.stalls.percent(since)
 	return record.Host{
-		Header: head, Source: s.source, BootID: p.bootID, Containers: len(s.Containers), CPUs: cpus, IntervalMS: before.interval(s.atNS),
+		Header: head, Source: s.source, BootID: p.bootID, Containers: len(s.Containers), CPUs: cpus, IntervalMS: before.interval(s.atNS), Cause: s.cause,
 		TotalMemoryKB: s.memory.totalKB, FreeMemoryKB: s.memory.freeKB,
 		UsedMemoryKB: s.memory.totalKB - s.memory.freeKB, AvailableMemoryKB: s.memory.availableKB,
-		CPUPressurePercent:    p.proc.pressure("cpu"),
-		MemoryPressurePercent: p.proc.pressure("memory"),
-		IOPressurePercent:     p.proc.pressure("io"),
+		CPUPressurePercent: s.avg10[0], MemoryPressurePercent: s.avg10[1], IOPressurePercent: s.avg10[2],
+		CPUStallPercent: stalled[0], MemoryStallPercent: stalled[1], IOStallPercent: stalled[2],
 	}, err
 }
 

@@ -98,7 +98,7 @@ func (s *source) key() string {
 
 // measure takes one sample: whole, or what rates are taken from.
 func (s *source) measure(whole bool) (*sample, error) {
-	now := &sample{time: time.Now(), atNS: cgroup.Boottime()}
+	now := &sample{time: time.Now(), atNS: cgroup.Boottime(), cause: record.CauseClock, pressures: s.proc.pressures()}
 	if s.document != "" {
 		err := s.readDocument(now)
 		if err == nil || !s.auto {
@@ -148,6 +148,22 @@ func (s *source) readDocument(now *sample) error {
 	return err
 }
 
+// findStages adds what the processes of this pipeline have cost so far: those of the own process group.
+func (s *source) findStages(now *sample) error {
+	group, err := s.opened.Group()
+	if err != nil {
+		return err
+	}
+	boot := time.Now().Add(-time.Duration(cgroup.Boottime()))
+	for _, one := range group {
+		now.stages = append(now.stages, record.Stage{
+			Name: one.Name, PID: one.PID, Started: boot.Add(time.Duration(one.StartNS)).UTC().Truncate(time.Second),
+			CPUNS: *one.CPUNS, MemoryKB: one.RSSKB, MemoryPeakKB: s.opened.PeakKB(one.PID),
+		})
+	}
+	return nil
+}
+
 // readBounded reads a file of at most limit bytes; it need not have an end.
 func readBounded(path string, limit int64) ([]byte, error) {
 	f, err := os.Open(path)
@@ -194,7 +210,6 @@ func (s *source) snapshot(ctx context.Context, statePath string) (now *sample, b
 			return nil, nil, err
 		}
 		if s.key() == asked {
-			s.warn(now)
 			return now, base.usable(s.bootID, asked, now.atNS, s.span), nil
 		} // else it fell back, and no rate can be taken from what the module counted
 	}
@@ -218,22 +233,22 @@ func (s *source) base(ctx context.Context, kept state) (state, error) {
 	return state{s.bootID, s.key(), samples}, sleep(ctx, s.span-max(age, 0))
 }
 
-// writeState writes the samples that later runs need to path.
-func (s *source) writeState(path string, now *sample, before []counters) error {
-	samples := thin(append(before, newCounters(now)), now.atNS, s.span)
-	return state{s.bootID, s.key(), samples}.write(path)
+// keep is what the next samples need of this one and those before it.
+func (s *source) keep(now *sample, before []counters) state {
+	return state{s.bootID, s.key(), thin(append(before, newCounters(now)), now.atNS, s.span)}
 }
 
 // maxWarned is how many ids that several cgroups have are named: who makes them can make thousands.
 const maxWarned = 5
 
-// warn tells what the sample's lines do not.
-func (s *source) warn(now *sample) {
+// messages tell what the sample's lines do not.
+func (s *source) messages(now *sample) (said []message) {
+	warn := func(format string, a ...any) { said = append(said, message{fmt.Sprintf(format, a...), false}) }
 	for _, double := range now.Doubles[:min(len(now.Doubles), maxWarned)] {
-		s.tool.Warn("%s", double)
+		warn("%s", double)
 	}
 	if more := len(now.Doubles) - maxWarned; more > 0 {
-		s.tool.Warn("%d more ids are those of several cgroups", more)
+		warn("%d more ids are those of several cgroups", more)
 	}
 	hidden := 0
 	for i := range now.Containers {
@@ -242,9 +257,27 @@ func (s *source) warn(now *sample) {
 		}
 	}
 	if hidden > 0 {
-		s.tool.Warn("%s does not show the processes of containers (%d of %d): their names and resident memory are not known",
+		warn("%s does not show the processes of containers (%d of %d): their names and resident memory are not known",
 			s.proc, hidden, len(now.Containers))
 	}
+	for _, err := range now.Failed {
+		said = append(said, message{err.Error(), !errors.Is(err, cgroup.ErrUncounted)})
+	}
+	return said
+}
+
+// message is for people. A fault fails the tool in the end.
+type message struct {
+	text  string
+	fault bool
+}
+
+func (s *source) tell(m message) {
+	if m.fault {
+		s.tool.Complain(errors.New(m.text))
+		return
+	}
+	s.tool.Warn("%s", m.text)
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

@@ -31,6 +31,7 @@ type counters struct {
 	AtNS       int64 // when the last of them was read
 	Containers map[string]counter
 	Processes  map[int]counter
+	Stalls     stalls // of the host
 }
 
 // counter is CPU time, when it was read, and what of: the process itself or the first process of the container, which
@@ -56,7 +57,7 @@ func counterOf(c *cgroup.Container, p *cgroup.Process) (n counter, known bool) {
 }
 
 func newCounters(s *sample) counters {
-	n := counters{AtNS: s.atNS, Containers: make(map[string]counter), Processes: make(map[int]counter)}
+	n := counters{s.atNS, make(map[string]counter), make(map[int]counter), s.stalls}
 	for i := range s.Containers {
 		c := &s.Containers[i]
 		if one, known := counterOf(c, nil); known {
@@ -97,12 +98,14 @@ func readState(path string) (state, error) {
 
 // A state is kept as lines of text, which take a tenth of the time that JSON takes: one of its boot and source, then
 // for each sample one of its time and one of each counter, which begins with the container's id, or with a dash where
-// it is a process's.
+// it is a process's. A line of the host's stalls looks like one of a container, which is what the releases before take
+// it for.
 const (
 	stateVersion = "2"
 	stateLine    = "readsysinfo " + stateVersion + " %q %q\n"
 	ofSample     = "at"
 	ofProcess    = "-"
+	ofStalls     = "stalls"
 )
 
 func parseState(text []byte) (state, error) {
@@ -145,9 +148,11 @@ func (st *state) parseLine(line string) error {
 	case of == ofSample && last >= 0 && int64(n[0]) <= st.Samples[last].AtNS:
 		return errors.New("older than the sample before it")
 	case of == ofSample:
-		st.Samples = append(st.Samples, counters{int64(n[0]), make(map[string]counter), make(map[int]counter)})
+		st.Samples = append(st.Samples, counters{AtNS: int64(n[0]), Containers: make(map[string]counter), Processes: make(map[int]counter)})
 	case last < 0:
 		return errors.New("of no sample")
+	case of == ofStalls:
+		st.Samples[last].Stalls = stalls{int64(n[0]), [3]uint64(n[1:])}
 	case of == ofProcess:
 		st.Samples[last].Processes[c.PID] = c
 	default:
@@ -160,6 +165,9 @@ func (st state) text() []byte {
 	b := fmt.Appendf(nil, stateLine, st.BootID, st.Source)
 	for _, s := range st.Samples {
 		b = fmt.Appendf(b, "%s %d\n", ofSample, s.AtNS)
+		if t := s.Stalls; t != (stalls{}) {
+			b = fmt.Appendf(b, "%s %d %d %d %d\n", ofStalls, t.atNS, t.total[0], t.total[1], t.total[2])
+		}
 		for id, c := range s.Containers {
 			b = c.appendLine(b, id)
 		}

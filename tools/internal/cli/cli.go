@@ -56,12 +56,13 @@ type Tool struct {
 	name, usage, summary string
 	stderr               io.Writer
 	complaints           int
+	lockMemory           *bool // nil where the tool has no such flag
 }
 
 // New makes a tool. usage is what follows its name in the usage line, summary
 // one or more sentences for --help.
 func New(name, usage, summary string, stderr io.Writer) *Tool {
-	t := &Tool{pflag.NewFlagSet(name, pflag.ContinueOnError), name, usage, summary, stderr, 0}
+	t := &Tool{pflag.NewFlagSet(name, pflag.ContinueOnError), name, usage, summary, stderr, 0, nil}
 	t.SortFlags = false
 	t.SetInterspersed(true)
 	t.SetOutput(io.Discard)
@@ -91,6 +92,11 @@ func (t *Tool) Parse(args []string, stdout io.Writer, operands int) error {
 	}
 	if t.NArg() > operands {
 		return t.Misused("unexpected argument: %q", t.Arg(operands))
+	}
+	if t.lockMemory != nil && *t.lockMemory {
+		if err := lock(); err != nil {
+			t.Warn("memory is not locked: %v", err)
+		}
 	}
 	return nil
 }

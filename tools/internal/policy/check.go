@@ -66,6 +66,9 @@ func (j *judge) missing(one *oneCase, r *Rule) (missing []string) {
 	if r.Class != "" && r.Class != one.class {
 		missing = append(missing, "it is "+one.class)
 	}
+	if r.Cause != "" && r.Cause != s.Cause {
+		missing = append(missing, "the snapshot's cause is "+s.cause()+", not "+r.Cause)
+	}
 	for i := range r.Conditions {
 		c := &r.Conditions[i]
 		figure := s.figure(c)

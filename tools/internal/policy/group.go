@@ -67,7 +67,7 @@ func (g *group) order(r *Rule, totalKB float64) {
 	}
 	fit := len(g.members)
 	if r.KeepMemory != nil {
-		fit = g.fit(r.KeepMemory.of(totalKB), func(c *Container) float64 { return c.MemoryKB })
+		fit = g.fit(r.KeepMemory.Of(totalKB), func(c *Container) float64 { return c.MemoryKB })
 	}
 	if r.KeepCPU != nil {
 		fit = min(fit, g.fit(r.KeepCPU.Percent, func(c *Container) float64 { return c.CPU }))

@@ -78,7 +78,7 @@ type oneCase struct {
 func (j *judge) begin() {
 	p, s, m := j.policy, j.snapshot, j.memory
 	m.begin(p, s)
-	thresholdKB := p.Class.Memory.of(s.TotalKB)
+	thresholdKB := p.Class.Memory.Of(s.TotalKB)
 	cases := make([]oneCase, len(s.Containers))
 	j.cases = make([]*oneCase, len(s.Containers))
 	for i, c := range s.Containers {
@@ -339,6 +339,9 @@ func (one *oneCase) note(o outcome) {
 
 // hostFails is the condition on the host that does not hold.
 func (r *Rule) hostFails(s *Snapshot) *Condition {
+	if r.Cause != "" && r.Cause != s.Cause {
+		return &otherCause
+	}
 	for i := range r.Conditions {
 		if c := &r.Conditions[i]; c.ofHost() && !c.holds(s.figure(c)) {
 			return c
@@ -362,8 +365,12 @@ func (r *Rule) fails(c *Container, s *Snapshot) *Condition {
 	return nil
 }
 
-// otherClass stands for the class in place of a condition that fails.
-var otherClass = Condition{Key: "class"}
+// otherClass and otherCause stand for the class and the cause in place of a
+// condition that fails.
+var (
+	otherClass = Condition{Key: "class"}
+	otherCause = Condition{Key: "cause"}
+)
 
 // outlives tells whether the container has not reached the age of its own label.
 func (r *Rule) outlives(c *Container, s *Snapshot) bool {
@@ -384,6 +391,12 @@ func (s *Snapshot) figure(c *Condition) float64 {
 		return s.MemoryPressure
 	case "host_cpu_pressure":
 		return s.CPUPressure
+	case "host_memory_stall":
+		return s.MemoryStall
+	case "host_cpu_stall":
+		return s.CPUStall
+	case "host_io_stall":
+		return s.IOStall
 	}
 	return s.IOPressure
 }

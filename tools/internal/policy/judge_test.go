@@ -110,6 +110,14 @@ func TestRules(t *testing.T) {
 			{1, []*Container{box("a", 9, 300), box("b", 9, 150)}, func(s *Snapshot) { s.AvailableKB = 70 << 10 }, "a kill, b keep, 1 limited"},
 			{2, []*Container{box("a", 9, 300), box("b", 9, 150)}, func(s *Snapshot) { s.AvailableKB = 70 << 10 }, "a kill, b keep"},
 			{6, []*Container{box("b", 9, 150)}, func(s *Snapshot) { s.AvailableKB = 70 << 10 }, "b kill"}}},
+		{"a cause", "[[rule]]\ncause=\"available\"", []step{
+			{0, one(9), func(s *Snapshot) { s.Cause = "clock" }, "a keep"}, {1, one(9), nil, "a keep"},
+			{2, one(9), func(s *Snapshot) { s.Cause = "available" }, "a kill"}}},
+		{"the host's stalls", "[[rule]]\nhost_memory_stall=\"> 10%\"\nhost_cpu_stall=\"> 20%\"\nhost_io_stall=\"> 30%\"", []step{
+			{0, one(9), func(s *Snapshot) { s.MemoryStall, s.CPUStall, s.IOStall = 10.1, 20.1, 30 }, "a keep"},
+			{1, one(9), func(s *Snapshot) { s.MemoryStall, s.CPUStall, s.IOStall = 10.1, 20, 30.1 }, "a keep"},
+			{2, one(9), func(s *Snapshot) { s.MemoryStall, s.CPUStall, s.IOStall = math.NaN(), 20.1, 30.1 }, "a keep"},
+			{3, one(9), func(s *Snapshot) { s.MemoryStall, s.CPUStall, s.IOStall = 10.1, 20.1, 30.1 }, "a kill"}}},
 		{"nobody goes for what a newcomer uses", "[[rule]]\nhost_available=\"< 60%\"\norder=\"memory\"\nmost=\"1/5s\"", []step{
 			{0, []*Container{box("a", 9, 300), box("b", 9, 400)}, func(s *Snapshot) { s.Containers[1].CPU = math.NaN() }, "a keep, b keep"},
 			{9, []*Container{box("a", 9, 300), box("b", 9, 400)}, nil, "a keep, b kill, 1 limited"},

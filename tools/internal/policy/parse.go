@@ -83,6 +83,10 @@ type fileRule struct {
 	HostMemoryPressure scalar   `toml:"host_memory_pressure"`
 	HostCPUPressure    scalar   `toml:"host_cpu_pressure"`
 	HostIOPressure     scalar   `toml:"host_io_pressure"`
+	HostMemoryStall    scalar   `toml:"host_memory_stall"`
+	HostCPUStall       scalar   `toml:"host_cpu_stall"`
+	HostIOStall        scalar   `toml:"host_io_stall"`
+	Cause              scalar   `toml:"cause"`
 	For                scalar   `toml:"for"`
 	Forgive            scalar   `toml:"forgive"`
 	Per                scalar   `toml:"per"`
@@ -354,12 +358,14 @@ func (b *builder) rule(f *fileRule, n int, mode string) {
 	read(b, "mode", f.Mode, &r.Mode, oneOf(ModeEnforce, ModeDry))
 	r.Match = b.match(f.Match)
 	read(b, "class", f.Class, &r.Class, oneOf(record.ClassLow, record.ClassHigh))
+	read(b, "cause", f.Cause, &r.Cause, oneOf(record.CauseClock, record.CauseAvailable, record.CausePressure))
 	for _, c := range []struct {
 		key  string
 		text scalar
 	}{
 		{"cpu", f.CPU}, {"memory", f.Memory}, {"age", f.Age}, {"host_available", f.HostAvailable},
 		{"host_memory_pressure", f.HostMemoryPressure}, {"host_cpu_pressure", f.HostCPUPressure}, {"host_io_pressure", f.HostIOPressure},
+		{"host_memory_stall", f.HostMemoryStall}, {"host_cpu_stall", f.HostCPUStall}, {"host_io_stall", f.HostIOStall},
 	} {
 		var condition Condition
 		read(b, c.key, c.text, &condition, func(text string) (Condition, error) { return parseCondition(c.key, text) })

@@ -49,6 +49,10 @@ host_available = "< 8%"
 host_memory_pressure = "> 10%"
 host_cpu_pressure = "> 10%"
 host_io_pressure = "<= 10%"
+host_memory_stall = "> 20%"
+host_cpu_stall = "> 30%"
+host_io_stall = "<= 40%"
+cause = "available"
 for = "30s"
 forgive = "5s"
 per = "label=owner"
@@ -72,7 +76,7 @@ func TestEveryKey(t *testing.T) {
 		"A container is high from 60 % of a core or 1GiB of memory on.",
 		"No more than 5 in 1m are condemned over all rules.",
 		"Protected is what matches image=postgres*.",
-		`Rule "example": of those that match label=role=ci and !name=web-* and engine=docker and label=x, while class is high and cpu > 90% and memory >= 80% of limit and age > 1h30m and host available < 8% and host memory pressure > 10% and host cpu pressure > 10% and host io pressure <= 10%, within Mon-Fri 20:00-06:00 Europe/Madrid, for 30s, forgiving failures of up to 5s, 3 stay of each label owner; the largest by memory go first, after a notice of 1m, with 10s of grace, no more than 2 in 10m.`,
+		`Rule "example": of those that match label=role=ci and !name=web-* and engine=docker and label=x, while class is high and the snapshot's cause is available and cpu > 90% and memory >= 80% of limit and age > 1h30m and host available < 8% and host memory pressure > 10% and host cpu pressure > 10% and host io pressure <= 10% and host memory stall > 20% and host cpu stall > 30% and host io stall <= 40%, within Mon-Fri 20:00-06:00 Europe/Madrid, for 30s, forgiving failures of up to 5s, 3 stay of each label owner; the largest by memory go first, after a notice of 1m, with 10s of grace, no more than 2 in 10m.`,
 		`Rule "winnow.ttl" (dry: it kills nothing): of those with the label winnow.ttl, while age is above what the label says, none stays; the oldest go first, after a notice of 1m.`,
 		`Rule "winnow.ttl" may take some that rule "example" keeps.`,
 	}
@@ -103,6 +107,9 @@ func TestErrors(t *testing.T) {
 		{"no such hour", "version = 1\n[[rule]]\nhours = \"20:00-26:00\"", `there is no such time of day`},
 		{"never by class", "version = 1\n[[rule]]\nclass = \"low\"\ncpu = \"> 90%\"", `4:1: cpu: rule "1" can never hold: a container of class low uses less than that`},
 		{"never by share", "version = 1\n[[rule]]\nhost_available = \"> 100%\"", `3:1: host_available: "> 100%" can never hold`},
+		{"stall by share", "version = 1\n[[rule]]\nhost_memory_stall = \"> 100%\"", `3:1: host_memory_stall: "> 100%" can never hold`},
+		{"stall without a unit", "version = 1\n[[rule]]\nhost_io_stall = \"> 10\"", `as in "> 50%"`},
+		{"cause", "version = 1\n[[rule]]\ncause = \"avialable\"", `3:1: cause: "avialable" is not one of clock, available, pressure; did you mean "available"?`},
 		{"never by age", "version = 1\n[[rule]]\nage = \"< 1m\"\nfor = \"2m\"", `3:1: age: rule "1" can never hold: after 2m of for and notice it is older`},
 		{"never by match", "version = 1\n[[rule]]\nmatch = [\"image=a\", \"image=b\"]", `3:1: match: rule "1" can never hold: it excludes itself`},
 		{"protected", "version = 1\n[[protect]]\nmatch=[\"image=a\"]\n[[rule]]\nmatch = [\"image=a\"]", `5:1: match: rule "1" can never hold: all that it matches is protected`},

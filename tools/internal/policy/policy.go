@@ -54,6 +54,7 @@ type Rule struct {
 	Mode       string
 	Match      Match
 	Class      string // low or high; "" is either
+	Cause      string // of the snapshot: clock, available or pressure; "" is any
 	Conditions []Condition
 	Hours      *Hours
 	TTL        bool // the container is older than its own label winnow.ttl says
@@ -87,7 +88,10 @@ type Snapshot struct {
 	AvailableKB float64
 	// The share of the last 10 s in which some task waited, in percent.
 	CPUPressure, MemoryPressure, IOPressure float64
-	Containers                              []*Container
+	// The share of the time since the snapshot before, likewise.
+	CPUStall, MemoryStall, IOStall float64
+	Cause                          string // why it was taken, "" where that is not known
+	Containers                     []*Container
 }
 
 // Container is one of a snapshot's. Numbers that are not known are NaN.

@@ -20,9 +20,8 @@ type Amount struct {
 	IsSize  bool // KB counts
 }
 
-// of is the amount on a whole, in the whole's unit; NaN where that is not known
-// and needed.
-func (a Amount) of(whole float64) float64 {
+// Of is the amount on a whole, in KiB; NaN where that is not known and needed.
+func (a Amount) Of(whole float64) float64 {
 	if a.IsSize {
 		return a.KB
 	}
@@ -144,6 +143,7 @@ const (
 	inKB    = "KB"
 	inTime  = "s"
 	ofTime  = "% of the last 10 s"
+	ofPause = "% since the snapshot before"
 )
 
 // Condition compares what a key names with a figure.
@@ -186,9 +186,11 @@ func parseCondition(key, text string) (c Condition, err error) {
 		}
 	default:
 		c.Value, err = ParseShare(parts[2])
-		c.Unit = ofTime
-		if key == "cpu" {
+		switch c.Unit = ofTime; {
+		case key == "cpu":
 			c.Unit = ofCore
+		case strings.HasSuffix(key, "_stall"):
+			c.Unit = ofPause
 		}
 	}
 	if limited {
@@ -203,7 +205,7 @@ func parseCondition(key, text string) (c Condition, err error) {
 // possible refuses what never can or always must hold.
 func (c *Condition) possible() error {
 	top := math.Inf(1)
-	if c.Unit == ofHost || c.Unit == ofTime {
+	if c.Unit == ofHost || c.Unit == ofTime || c.Unit == ofPause {
 		top = 100
 	}
 	if c.Unit == ofLimit && c.Key == "memory" {
@@ -233,6 +235,7 @@ func (c *Condition) holds(figure float64) bool {
 var examples = map[string]string{
 	"cpu": "> 90%", "memory": "> 512MB", "age": "> 2h", "host_available": "< 8%",
 	"host_cpu_pressure": "> 50%", "host_memory_pressure": "> 10%", "host_io_pressure": "> 50%",
+	"host_cpu_stall": "> 50%", "host_memory_stall": "> 10%", "host_io_stall": "> 50%",
 }
 
 // Hours are when a rule judges, on the days on which a span of hours begins.

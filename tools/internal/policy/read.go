@@ -17,6 +17,8 @@ func ReadHost(line *record.Line) Snapshot {
 		TotalKB: line.Get("total_memory_kb").Num, AvailableKB: Number(line.Get("available_memory_kb")),
 		CPUPressure: Number(line.Get("cpu_pressure_percent")), MemoryPressure: Number(line.Get("memory_pressure_percent")),
 		IOPressure: Number(line.Get("io_pressure_percent")),
+		CPUStall:   Number(line.Get("cpu_stall_percent")), MemoryStall: Number(line.Get("memory_stall_percent")),
+		IOStall: Number(line.Get("io_stall_percent")), Cause: line.Get("cause").Str,
 	}
 }
 

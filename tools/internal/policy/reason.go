@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -42,7 +43,7 @@ func (j *judge) verdicts() []Verdict {
 // describes.
 func (p *Policy) Spare(s *Snapshot, why string) []Verdict {
 	all := make([]Verdict, len(s.Containers))
-	thresholdKB := p.Class.Memory.of(s.TotalKB)
+	thresholdKB := p.Class.Memory.Of(s.TotalKB)
 	figures := newFigures(&p.Class, s.TotalKB)
 	for i, c := range s.Containers {
 		c.measure(p.Class.CPU, thresholdKB)
@@ -165,11 +166,16 @@ func (j *judge) failure(one *oneCase) string {
 		return "its time of creation is not known"
 	case c == &otherClass:
 		return "it is " + one.class + ", not " + r.Class
+	case c == &otherCause:
+		return "the snapshot's cause is " + s.cause() + ", not " + r.Cause
 	case c.ofHost():
 		return c.figureText(s.figure(c)) + " is not " + c.text
 	}
 	return c.figureText(one.figure(c, s)) + " is not " + c.text
 }
+
+// cause is the snapshot's in words.
+func (s *Snapshot) cause() string { return cmp.Or(record.Shorten(s.Cause, 20), "not known") }
 
 // figureText is a condition's key and its figure now.
 func (c *Condition) figureText(figure float64) string {
@@ -277,6 +283,9 @@ func describeAll(r *Rule) string {
 	}
 	if r.Class != "" {
 		conditions = append(conditions, "class is "+r.Class)
+	}
+	if r.Cause != "" {
+		conditions = append(conditions, "the snapshot's cause is "+r.Cause)
 	}
 	for i := range r.Conditions {
 		c := &r.Conditions[i]

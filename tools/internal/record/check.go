@@ -18,6 +18,7 @@ var types = map[string]reflect.Type{
 	TypeEnd:       reflect.TypeFor[End](),
 	TypeRule:      reflect.TypeFor[Rule](),
 	TypeKill:      reflect.TypeFor[Kill](),
+	TypeStage:     reflect.TypeFor[Stage](),
 }
 
 // kinds are the kinds of JSON that the members of all these records have, by

@@ -23,6 +23,7 @@ const (
 	TypeEnd       = "end"
 	TypeKill      = "kill"
 	TypeRule      = "rule"
+	TypeStage     = "stage"
 )
 
 // The values of Host.Source: where a snapshot was read.
@@ -31,6 +32,13 @@ const (
 	SourceCgroup2 = "cgroup2"
 	SourceCgroup1 = "cgroup1"
 	SourceFile    = "file"
+)
+
+// The values of Host.Cause.
+const (
+	CauseClock     = "clock"     // it was time, or it was asked for
+	CauseAvailable = "available" // little memory was available
+	CausePressure  = "pressure"  // tasks waited, by a trigger of the kernel's
 )
 
 // The values of Container.Engine.
@@ -99,6 +107,7 @@ type Host struct {
 	Containers int    `json:"containers"`  // how many container lines follow
 	CPUs       int    `json:"cpus"`        // cores online
 	IntervalMS *int64 `json:"interval_ms"` // the span of the rates of all that ran throughout
+	Cause      string `json:"cause"`       // clock, available or pressure: why it was taken now
 
 	TotalMemoryKB     uint64 `json:"total_memory_kb"`     // that the kernel has
 	FreeMemoryKB      uint64 `json:"free_memory_kb"`      // used for nothing
@@ -110,6 +119,12 @@ type Host struct {
 	CPUPressurePercent    *float64 `json:"cpu_pressure_percent"`
 	MemoryPressurePercent *float64 `json:"memory_pressure_percent"`
 	IOPressurePercent     *float64 `json:"io_pressure_percent"`
+
+	// The share of the time since the snapshot before in which some task waited,
+	// from the totals in /proc/pressure; null without PSI or a snapshot before.
+	CPUStallPercent    *float64 `json:"cpu_stall_percent"`
+	MemoryStallPercent *float64 `json:"memory_stall_percent"`
+	IOStallPercent     *float64 `json:"io_stall_percent"`
 }
 
 // Container is one running container. A nil pointer is printed as null; the
@@ -174,6 +189,19 @@ type Process struct {
 type End struct {
 	Header
 	Lines int `json:"lines"` // how many host, container and process lines of the snapshot came before it
+}
+
+// Stage is one process of the pipeline that the snapshot comes from, with
+// readsysinfo --stages: of the process group that readsysinfo is in. Such lines
+// come once a minute, before the line of the host.
+type Stage struct {
+	Header
+	Name         string    `json:"name"`           // up to 15 bytes, as the kernel keeps it
+	PID          int       `json:"pid"`            // as the host numbers it
+	Started      time.Time `json:"started"`        // UTC, to the second
+	CPUNS        uint64    `json:"cpu_ns"`         // since it started, in steps of 10 ms
+	MemoryKB     uint64    `json:"memory_kb"`      // resident
+	MemoryPeakKB *uint64   `json:"memory_peak_kb"` // the most that ever was resident; null where that is not told
 }
 
 // Rule is what a rule of the policy says besides the verdicts.

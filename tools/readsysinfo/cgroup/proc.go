@@ -22,6 +22,7 @@ const nsPerTick = 1e9 / 100
 type Process struct {
 	record.Process
 	StartNS uint64 // when it began, since the host's boot
+	Group   int    // its process group; not above 0 where this procfs tells none
 }
 
 // Proc is a mounted procfs.
@@ -58,7 +59,7 @@ func parseStat(text []byte) (p Process, live bool, err error) {
 	if from < 0 || to < from {
 		return Process{}, false, errors.New("has no name in parentheses")
 	}
-	const state, utime, stime, threads, start, vsize, rss = 3, 14, 15, 20, 22, 23, 24
+	const state, group, utime, stime, threads, start, vsize, rss = 3, 5, 14, 15, 20, 22, 23, 24
 	fields := strings.Fields(string(text[to+1:]))
 	if len(fields) <= rss-state {
 		return Process{}, false, errors.New("ends too early")
@@ -72,6 +73,7 @@ func parseStat(text []byte) (p Process, live bool, err error) {
 	p.Name, p.State = string(text[from+1:to]), fields[0]
 	p.CPUNS = new((numbers[utime] + numbers[stime]) * nsPerTick)
 	p.StartNS = numbers[start] * nsPerTick
+	p.Group, _ = strconv.Atoi(fields[group-state])
 	p.VSZKB = numbers[vsize] >> 10
 	p.RSSKB = numbers[rss] * uint64(os.Getpagesize()) >> 10
 	// A process whose first thread has ended looks like a zombie while its other threads work on.

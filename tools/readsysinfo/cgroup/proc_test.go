@@ -5,6 +5,7 @@ import (
 	"os"
 	"reflect"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -22,7 +23,7 @@ func TestParseStat(t *testing.T) {
 		{"not UTF-8", "7 (\xff\xfe)" + rest, "\xff\xfe"},
 		{"empty", "7 ()" + rest, ""},
 	}
-	var want Process
+	want := Process{Group: 1}
 	want.State, want.StartNS, want.CPUNS, want.VSZKB, want.RSSKB = "S", 5e9, new(uint64(15e8)), 2000, 100*uint64(os.Getpagesize())/1024
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -70,6 +71,7 @@ func FuzzParseStat(f *testing.F) {
 	f.Add([]byte("7 (dead) X 1 1 1 0 -1 4194304 98 0 0 0 1 2 7 7 20 0 0 0 3 4096 5"))
 	f.Add([]byte("7 (a) S 1 1 1 0 -1 4194304 98 0 0 0 -1 2 7 7 20 0 1 0 3 4096 5"))
 	f.Add([]byte("7 (a) S 1 1 1 0 -1 4194304 98 0 0 0 1 2 7 7 20 0 1 0 3 4096"))
+	f.Add([]byte("7 (being reaped) S 0 -1 -1 0 -1 4194304 98 0 0 0 1 2 7 7 20 0 1 0 3 4096 5"))
 	f.Add([]byte("7 (a) ZX 1 1 1 0 -1 4194304 98 0 0 0 1 x 7 7 20 0 1 0 3 4096 6"))
 	f.Add([]byte("7 (a) ZX 1 1 1 0 -1 4194304 98 0 0 0 1 1 7 7 20 0 1 0 3 4096 6"))
 	whole := regexp.MustCompile(`(?s)^[^(]*\((.*)\)([^)]*)$`)
@@ -107,6 +109,7 @@ func FuzzParseStat(f *testing.F) {
 			},
 			StartNS: numbers[22] * 10_000_000,
 		}
+		want.Group, _ = strconv.Atoi(fields[5])
 		dead := (fields[3] == "Z" || fields[3] == "X" || fields[3] == "x") && numbers[20] < 2
 		if !reflect.DeepEqual(p, want) || live == dead {
 			t.Errorf("%q became %+v, %v, want %+v", text, p, live, want)
