@@ -159,7 +159,7 @@ func TestBadSettings(t *testing.T) {
 		"WINNOW_VICTIMS":      {"0", "2.5", "fattest", "heaviest lightest"},
 		"WINNOW_GRACE":        {"0", "5", "2.5", "25h", "1440m1s", "1d"},
 		"WINNOW_MAX_AGE":      {"0", "0s", "0m0s", "60", "2.5"},
-		"WINNOW_INTERVAL":     {"0", "2.5", "10 s", "100000", "25h"},
+		"WINNOW_INTERVAL":     {"0", "2.5", "10 s", "100000", "61m"},
 		"WINNOW_ON_AVAILABLE": {"101%", "x", "-1"},
 		"WINNOW_ON_PRESSURE":  {"150", "150ms", "0ms/1s"},
 		"WINNOW_SPAWN":        {"2.5", "08"},

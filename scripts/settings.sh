@@ -20,7 +20,7 @@ table='
   WINNOW_VICTIMS       heaviest  order
   WINNOW_GRACE         5s        time     24h
   WINNOW_MAX_AGE       60s       time+    24h
-  WINNOW_INTERVAL      10        beat+    24h
+  WINNOW_INTERVAL      10        beat+    1h
   WINNOW_ON_AVAILABLE  10%       bound
   WINNOW_ON_PRESSURE   150ms/1s  stall
   WINNOW_SPAWN         10        count

@@ -37,7 +37,7 @@ var soakStages = []string{"classify", "readsysinfo", "logpost", "namectr", "tee"
 // (20m, say), else in short: containers come and go, the engine goes away and comes
 // back, and so does logd, and stages are killed.
 func TestSoak(t *testing.T) {
-	long := 90 * time.Second
+	long := 120 * time.Second
 	pause := 15 * time.Second // at most, of what shares its processors with the other tests
 	if text := os.Getenv("WINNOW_SOAK"); text != "" {
 		var err error

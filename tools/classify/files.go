@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/google/renameio/v2"
 
@@ -28,7 +29,10 @@ type decider struct {
 	path     string          // of the policy's file, "" where the flags are the policy
 	seen     os.FileInfo     // the file as it was read last
 	state    string          // the file of what is remembered, "" for none
+	saved    time.Time       // when that was tried last
+	unsaved  bool            // it failed
 	warn     func(format string, a ...any)
+	complain func(error)
 }
 
 // use puts a policy in force.
@@ -113,16 +117,42 @@ func (j *decider) load() error {
 	return nil
 }
 
-// save keeps what is remembered, once the verdicts are out.
-func (j *decider) save() error {
+// saveEvery is how long patience may be kept in memory alone. A crash loses it, and
+// patience lost only delays.
+const saveEvery = 10 * time.Second
+
+// saveBefore keeps what must not be forgotten once the verdicts are out that were
+// just judged.
+func (j *decider) saveBefore(m *policy.Memory) {
+	if before, _ := m.Urgent(); before {
+		j.save(true)
+	}
+}
+
+// saveAfter keeps, once they are out, what they told, or what has waited for long.
+func (j *decider) saveAfter(m *policy.Memory) {
+	_, after := m.Urgent()
+	m.Told()
+	if after || time.Since(j.saved) >= saveEvery {
+		j.save(true)
+	}
+}
+
+// save keeps what is remembered; open is in the middle of a stream. Where it cannot,
+// it says so once: what is in memory is right, and is kept when that works again.
+func (j *decider) save(open bool) {
 	if j.state == "" {
-		return nil
+		return
 	}
+	j.memories.Open, j.saved = open, time.Now()
 	text, err := j.memories.Encode()
-	if err != nil {
-		return err
+	if err == nil {
+		err = renameio.WriteFile(j.state, text, 0o600, renameio.WithTempDir(filepath.Dir(j.state)))
 	}
-	return renameio.WriteFile(j.state, text, 0o600, renameio.WithTempDir(filepath.Dir(j.state)))
+	if err != nil && !j.unsaved {
+		j.complain(fmt.Errorf("keeping what the policy remembers: %w", err))
+	}
+	j.unsaved = err != nil
 }
 
 // readAtMost reads a file of so many bytes at most, and tells which it was.

@@ -53,8 +53,8 @@ func sampled(snapshot string, id int, cpu, memory any, more string) string {
 
 // judged is what the tests look at.
 type judged struct {
-	Type, Class, Verdict, Reason string
-	Rank                         int
+	Type, Name, Class, Verdict, Reason string
+	Rank                               int
 }
 
 // judge runs classify over the stream and gives its container lines.

@@ -8,8 +8,13 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
+	"os/signal"
 	"runtime/debug"
 	"slices"
+	"sync"
+	"syscall"
+	"time"
 
 	"winnow/tools/internal/cli"
 	"winnow/tools/internal/record"
@@ -25,14 +30,16 @@ is not known is kept: no labels, no CPU rate yet or one over less than --span, a
 snapshot that is cut short. One is whole when its end line says so; a stream
 without end lines is judged at the next host line or when it ends.
 With --policy a file of rules decides instead: see the policies beside the source,
-and the README. With --state the rules' patience and notices outlast the call.`
+and the README. With --state the rules' patience and notices outlast the call: what
+must not be forgotten is kept at once, patience every 10 s and at the end, as by a
+first SIGINT, SIGTERM or SIGHUP.`
 
 func main() {
 	debug.SetGCPercent(200) // the lines are short-lived: a fifth less time for some more memory
 	cli.Main("classify", run)
 }
 
-func run(_ context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) error {
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) error {
 	t := cli.New("classify", "[flags] < records", summary, stderr)
 	var f flags
 	f.declare(t)
@@ -47,7 +54,7 @@ func run(_ context.Context, args []string, stdin io.Reader, stdout, stderr io.Wr
 	if err := f.check(); err != nil {
 		return t.Misused("%w", err)
 	}
-	j := &decider{flags: &f, path: *path, state: *state, warn: t.Warn}
+	j := &decider{flags: &f, path: *path, state: *state, saved: time.Now(), warn: t.Warn, complain: t.Complain}
 	if n := slices.IndexFunc(judging, t.Changed); *path != "" && n >= 0 {
 		return t.Misused("--%s and --policy: a policy's file says that itself", judging[n])
 	}
@@ -69,11 +76,52 @@ func run(_ context.Context, args []string, stdin io.Reader, stdout, stderr io.Wr
 
 	out := bufio.NewWriterSize(stdout, 64<<10)
 	a := newAssembler(j, out, t.Complain)
-	err := assemble(a, record.FlushBefore(stdin, out))
-	if err := a.finish(); err != nil {
-		return err
+	if *state != "" {
+		var heed func()
+		ctx, heed = signal.NotifyContext(ctx, slices.DeleteFunc([]os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP}, signal.Ignored)...)
+		defer heed()
 	}
-	return t.Done(err)
+	return t.Done(a.run(ctx, stdin))
+}
+
+// run judges what is in stdin, until its end or that of ctx, and keeps what the policy
+// remembers then.
+func (a *assembler) run(ctx context.Context, stdin io.Reader) error {
+	in := &pausing{r: stdin}
+	ended := make(chan error, 1)
+	go func() {
+		in.working.Lock()
+		defer in.working.Unlock()
+		ended <- assemble(a, record.FlushBefore(in, a.out))
+	}()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+	}
+	for give := time.Now().Add(lastWords); !in.working.TryLock(); time.Sleep(time.Millisecond) {
+		if time.Now().After(give) {
+			return errors.New("interrupted, and nobody reads stdout: patience of up to 10s is lost")
+		}
+	}
+	a.decider.save(false) // nobody works on it any more
+	return errors.New("interrupted")
+}
+
+// lastWords is how long a signal waits for a stdout that is stuck.
+const lastWords = 500 * time.Millisecond
+
+// pausing is a reader whose user holds working, but for while it waits for more.
+type pausing struct {
+	r       io.Reader
+	working sync.Mutex
+}
+
+func (p *pausing) Read(b []byte) (int, error) {
+	p.working.Unlock()
+	n, err := p.r.Read(b)
+	p.working.Lock()
+	return n, err
 }
 
 // assemble hands the lines of stdin to a. A bad one is a complaint.
@@ -83,7 +131,7 @@ func assemble(a *assembler, stdin io.Reader) error {
 		switch {
 		case err == nil:
 			a.add(line)
-			if a.unsaved {
+			if a.judgedBy != nil {
 				if err := a.finish(); err != nil {
 					return err
 				}
@@ -93,9 +141,9 @@ func assemble(a *assembler, stdin io.Reader) error {
 			a.spoil()
 		default:
 			a.cutShort()
-			return err
+			return errors.Join(err, a.end())
 		}
 	}
 	a.close()
-	return nil
+	return a.end()
 }

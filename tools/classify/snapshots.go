@@ -39,7 +39,9 @@ type assembler struct {
 	ids     map[string]bool     // of these
 	size    int                 // bytes that held takes
 	maxHeld int
-	unsaved bool // what is remembered has changed
+
+	judgedBy *policy.Memory // whose verdicts may not be out yet
+	any      bool           // was judged
 }
 
 // heldLine waits for its snapshot's end.
@@ -205,16 +207,16 @@ func (a *assembler) judgeWhole() {
 		a.release(fmt.Sprintf("a snapshot that was announced with %d containers and has %d", a.announced, n))
 		return
 	}
-	verdicts, events := a.decider.policy.Judge(&a.judged, a.decider.memories.Of(a.header.Host))
+	memory := a.decider.memories.Of(a.header.Host)
+	verdicts, events := a.decider.policy.Judge(&a.judged, memory)
+	a.decider.saveBefore(memory)
 	at := a.judged.Time
 	a.writeHeld(verdicts)
 	for i := range events {
 		a.writeEvent(&events[i], at)
 	}
 	a.shut = "a snapshot with lines after its end"
-	if a.decider.state != "" {
-		a.unsaved = true
-	}
+	a.judgedBy, a.any = memory, true
 }
 
 // release lets everything held go, and keeps the containers among it and those
@@ -296,20 +298,26 @@ func (a *assembler) write(text string) {
 	a.out.WriteByte('\n')
 }
 
-// finish writes what is ready, and only then keeps what the policy remembers: a
-// crash in between repeats a warning, and skips none.
+// finish writes what is ready, and only then keeps what that told: a crash in
+// between repeats a warning, and skips none.
 func (a *assembler) finish() error {
 	if err := a.out.Flush(); err != nil {
 		return fmt.Errorf("writing: %w", err)
 	}
-	if !a.unsaved {
-		return nil
-	}
-	a.unsaved = false
-	if err := a.decider.save(); err != nil {
-		return fmt.Errorf("keeping what the policy remembers: %w", err)
+	if a.judgedBy != nil {
+		a.decider.saveAfter(a.judgedBy)
+		a.judgedBy = nil
 	}
 	return nil
+}
+
+// end finishes the stream.
+func (a *assembler) end() error {
+	err := a.finish()
+	if err == nil && a.any {
+		a.decider.save(false)
+	}
+	return err
 }
 
 // wholeNumber is -1 where the value is not a whole number.

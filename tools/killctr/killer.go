@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"maps"
 	"sync"
 	"time"
 
@@ -23,16 +24,35 @@ const (
 // killer begins the kills of a stream and reports how they end.
 type killer struct {
 	settings
-	ctx     context.Context // its end lets no more stops begin
-	under   context.Context // its end leaves those alone that have begun
-	out     *output
-	docker  connection
-	turns   chan struct{}
-	kills   sync.WaitGroup
+	ctx    context.Context // its end lets no more stops begin
+	under  context.Context // its end leaves those alone that have begun
+	out    *output
+	docker connection
+	turns  chan struct{}
+	kills  sync.WaitGroup
 
 	mu     sync.Mutex
-	begun  map[string]bool // ids of this snapshot, and of kills under way, which are true
+	begun  map[string]bool  // ids of this snapshot, and of kills under way, which are true
+	again  map[string]again // of ids that were not killed
 	closed bool
+}
+
+// again is when a container is tried again whose kill did not come to that: each
+// beat of 100 ms would be a question and a line.
+type again struct {
+	at    time.Time
+	pause time.Duration
+}
+
+const (
+	minPause = time.Second
+	maxPause = 10 * time.Second
+)
+
+// next is when the one after a try is, which came to its end at now.
+func (a again) next(now time.Time) again {
+	pause := min(max(2*a.pause, minPause), maxPause)
+	return again{now.Add(pause), pause}
 }
 
 func newKiller(ctx, under context.Context, s settings, out *output) *killer {
@@ -40,7 +60,7 @@ func newKiller(ctx, under context.Context, s settings, out *output) *killer {
 		return client.NewClientWithOpts(client.FromEnv, client.WithAPIVersionNegotiation())
 	}
 	return &killer{settings: s, ctx: ctx, under: under, out: out, docker: connection{make: connect},
-		turns: make(chan struct{}, parallel), begun: map[string]bool{}}
+		turns: make(chan struct{}, parallel), begun: map[string]bool{}, again: map[string]again{}}
 }
 
 // connection is the one to Docker, which all kills share.
@@ -86,6 +106,7 @@ func (k *killer) begin(line *record.Line) {
 				delete(k.begun, id)
 			}
 		}
+		maps.DeleteFunc(k.again, func(_ string, a again) bool { return time.Since(a.at) > maxPause })
 	}
 	if line.Type() != record.TypeContainer || line.Get("verdict").Str != record.VerdictKill || k.closed {
 		return
@@ -95,7 +116,7 @@ func (k *killer) begin(line *record.Line) {
 		Header: record.Header{Type: record.TypeKill, Host: text("host"), Snapshot: text("snapshot")},
 		ID:     text("id"), Name: text("name"), Image: text("image"), Class: text("class"), Reason: text("reason"),
 	}
-	if _, begun := k.begun[kill.ID]; begun {
+	if _, begun := k.begun[kill.ID]; begun || time.Now().Before(k.again[kill.ID].at) {
 		return
 	}
 	k.begun[kill.ID] = true
@@ -116,8 +137,11 @@ func (k *killer) carryOut(kill record.Kill, t target) {
 	kill.Follows = end.follows
 	k.out.kill(kill)
 	k.mu.Lock()
+	defer k.mu.Unlock()
 	k.begun[kill.ID] = false
-	k.mu.Unlock()
+	if end.result != record.ResultKilled {
+		k.again[kill.ID] = k.again[kill.ID].next(time.Now())
+	}
 }
 
 // inTurn gives its turn back before the line is written: a reader that is

@@ -8,8 +8,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"winnow/tools/internal/filtertest"
+	"winnow/tools/internal/record"
 )
 
 // serve has the engine answer at the socket, in that version of its API and in no
@@ -78,5 +80,35 @@ func TestDockerdComesBack(t *testing.T) {
 	}
 	if got := len(e.heard("stop")); got != 4 {
 		t.Errorf("asked to stop %d times", got)
+	}
+}
+
+// While dockerd is away each snapshot condemns the same container again. It is
+// tried ever more rarely, and killed when dockerd is back.
+func TestTriedAgain(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "s")
+	t.Setenv("DOCKER_HOST", "unix://"+socket)
+	e := makeEngine(t, 1)
+	in, feed := io.Pipe()
+	var stdout, stderr lockedBuffer
+	ended := make(chan error, 1)
+	go func() { ended <- run(t.Context(), nil, in, &stdout, &stderr) }()
+	begun := time.Now()
+	kills := func() []record.Kill {
+		io.WriteString(feed, hostLine+condemned(filtertest.ID(1), 0))
+		time.Sleep(20 * time.Millisecond)
+		return killLines(t, stdout.String())
+	}
+	eventually(t, "two tries", func() bool { return len(kills()) == 2 })
+	if took := time.Since(begun); took < minPause {
+		t.Errorf("tried again after %v", took)
+	}
+	defer e.serve(t, socket, "1.41")()
+	eventually(t, "a kill", func() bool { all := kills(); return all[len(all)-1].Result == record.ResultKilled })
+	feed.Close()
+	<-ended
+	all := killLines(t, stdout.String())
+	if len(all) != 3 || all[0].Result != record.ResultFailed {
+		t.Errorf("got %+v", all)
 	}
 }

@@ -15,11 +15,13 @@ const (
 type batch struct {
 	spool.Batch
 	numbers []int // of its lines in the input
+	end     bool  // it has the end of a snapshot
 }
 
 func (b *batch) add(l line) {
 	b.Body = append(append(b.Body, l.text...), '\n')
 	b.numbers = append(b.numbers, l.number)
+	b.end = b.end || l.end
 }
 
 func (b *batch) hasRoomFor(l line) bool {

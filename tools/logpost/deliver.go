@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"time"
 
 	"winnow/tools/internal/cli"
@@ -17,6 +18,10 @@ const (
 	minRetry = time.Second            // between attempts to send the spool
 	maxRetry = 30 * time.Second
 	glance   = time.Millisecond // the patience with another run that is sending
+
+	tellAfter = 2 * time.Second // that the store is away, where the input goes on
+	lastWait  = time.Second / 2 // for the store, after a signal
+	beatEvery = time.Second     // at most
 )
 
 // deliverer brings batches to the store, or else to the spool.
@@ -34,17 +39,24 @@ type deliverer struct {
 	behind  bool
 	retryAt time.Time
 	backoff time.Duration
+	since   time.Time // when it fell behind
+	told    bool      // that it did
+
+	beat    string    // the file that shows that snapshots arrive, "" for none
+	beaten  time.Time // when it was touched
+	noBeats bool      // it could not be, and that was said
 
 	why  error // why the store cannot be had
 	kept int   // lines of this run that wait in the spool
 	late int   // those that did, and are delivered
 
-	lost    int // lines of this run that went nowhere
-	whyLost error
+	lost     int // lines of this run that went nowhere
+	saidLost bool
+	whyLost  error
 }
 
 func newDeliverer(t *cli.Tool, o *options) *deliverer {
-	d := &deliverer{t: t, ids: spool.NewIDs(), store: &client.Client{URL: o.to, Token: o.token, Timeout: o.timeout}, batch: &batch{}}
+	d := &deliverer{t: t, ids: spool.NewIDs(), store: &client.Client{URL: o.to, Token: o.token, Timeout: o.timeout}, batch: &batch{}, beat: o.beat}
 	if o.spool != "" {
 		d.spool = spool.New(o.spool, int64(o.spoolMax))
 	}
@@ -53,6 +65,14 @@ func newDeliverer(t *cli.Tool, o *options) *deliverer {
 
 // run delivers what in has until its end.
 func (d *deliverer) run(ctx context.Context, in *input) {
+	if d.spool != nil { // or what is not delivered would be lost
+		until, end := context.WithCancelCause(context.Background())
+		defer end(nil)
+		defer context.AfterFunc(ctx, func() {
+			time.AfterFunc(lastWait, func() { end(fmt.Errorf("%s gave no answer before the end", d.store.URL)) })
+		})()
+		d.store.Until = until
+	}
 	d.begin()
 	for {
 		l, found := in.next(ctx, d.wait())
@@ -72,7 +92,33 @@ func (d *deliverer) run(ctx context.Context, in *input) {
 		if !time.Now().Before(d.due) {
 			d.flush()
 		}
+		d.tell()
 	}
+}
+
+// tell says that the store is away, once it has been for a while.
+func (d *deliverer) tell() {
+	if d.behind && !d.told && time.Since(d.since) >= tellAfter {
+		d.told = true
+		d.t.Warn("%v; lines wait in %s", d.why, d.spool.Dir)
+	}
+}
+
+// beats touches the file that shows that snapshots arrive.
+func (d *deliverer) beats() {
+	now := time.Now()
+	if d.beat == "" || now.Sub(d.beaten) < beatEvery {
+		return
+	}
+	d.beaten = now
+	err := os.Chtimes(d.beat, now, now)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = os.WriteFile(d.beat, nil, 0o644)
+	}
+	if err != nil && !d.noBeats {
+		d.t.Warn("--beat: %v", err)
+	}
+	d.noBeats = err != nil
 }
 
 func (d *deliverer) add(l line) {
@@ -151,6 +197,7 @@ func (d *deliverer) deliver(b *batch) {
 		var refused *client.RefusedError
 		switch {
 		case err == nil:
+			d.arrived(b)
 			return
 		case errors.As(err, &refused):
 			d.setAside(b, refused)
@@ -158,7 +205,16 @@ func (d *deliverer) deliver(b *batch) {
 		}
 		d.failed(err)
 	}
-	d.keep(b)
+	if d.keep(b) {
+		d.arrived(b)
+	}
+}
+
+// arrived says that all of b is stored, or kept.
+func (d *deliverer) arrived(b *batch) {
+	if b.end {
+		d.beats()
+	}
 }
 
 // send posts a batch and reports which of its lines were refused.
@@ -176,17 +232,18 @@ func (d *deliverer) send(b *batch) error {
 	return nil
 }
 
-// keep has b wait in the spool.
-func (d *deliverer) keep(b *batch) {
+// keep has b wait in the spool, and tells whether all of it does.
+func (d *deliverer) keep(b *batch) bool {
 	if d.spool == nil {
 		d.lose(len(b.numbers), d.why)
-		return
+		return false
 	}
 	_, kept, err := d.spool.Put(&b.Batch, spool.Waiting)
 	d.kept += kept
 	if err != nil {
 		d.lose(len(b.numbers)-kept, err)
 	}
+	return err == nil
 }
 
 // setAside keeps b, which the store refused, out of the way of the others.
@@ -208,10 +265,11 @@ func (d *deliverer) wasRefused(id, path string, cause error) {
 	d.t.Complain(fmt.Errorf("batch %s was refused and is set aside in %s: %w", id, path, cause))
 }
 
-// lose counts lines that are neither delivered nor kept, and says the first
-// time at once that it comes to that.
+// lose counts lines that are neither delivered nor kept, and says at once that it
+// comes to that, once until the store is back.
 func (d *deliverer) lose(lines int, why error) {
-	if d.lost == 0 && d.spool != nil {
+	if !d.saidLost && d.spool != nil {
+		d.saidLost = true
 		d.t.Warn("%v", why)
 	}
 	d.lost += lines
@@ -231,10 +289,13 @@ func (d *deliverer) sendSpool(patience time.Duration) {
 		d.failed(err)
 		return
 	}
-	if d.late > 0 {
+	switch {
+	case d.late > 0:
 		d.t.Warn("%s kept in %s: delivered", counted(d.late, "", ""), d.spool.Dir)
+	case d.told:
+		d.t.Warn("what was kept in %s: delivered", d.spool.Dir)
 	}
-	d.behind, d.backoff, d.kept, d.late = false, 0, 0, 0
+	d.behind, d.backoff, d.kept, d.late, d.told, d.saidLost = false, 0, 0, 0, false, false
 }
 
 // sendKept delivers a batch of the spool. One whose lines the store does not
@@ -277,7 +338,9 @@ func (d *deliverer) failed(err error) {
 	if d.spool == nil {
 		return
 	}
-	d.behind = true
+	if !d.behind {
+		d.behind, d.since = true, time.Now()
+	}
 	d.backoff = min(max(2*d.backoff, minRetry), maxRetry)
 	wait := d.backoff
 	var later *client.LaterError

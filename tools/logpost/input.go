@@ -17,6 +17,7 @@ import (
 type line struct {
 	number int
 	text   string
+	end    bool // of a snapshot
 	err    error
 }
 
@@ -57,7 +58,7 @@ func (i *input) run() {
 		if err := i.room.Acquire(context.Background(), int64(len(l.Text()))); err != nil {
 			return // it ends only with the process
 		}
-		i.queue <- line{number: l.Number, text: l.Text()}
+		i.queue <- line{number: l.Number, text: l.Text(), end: l.Type() == record.TypeEnd}
 	}
 	i.flush()
 }

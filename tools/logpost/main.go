@@ -27,7 +27,8 @@ stored.
 
 With --spool, what cannot be delivered is kept as files in DIR, on disk before
 logpost ends, and the next call with the same DIR delivers them first, in order.
-That is no failure: the exit status is 0 and a message says so. The status is 1
+That is no failure: the exit status is 0 and a message says so; where the input goes
+on, one says at once that the store is away, and one that it is back. The status is 1
 where a line was bad, was refused by the store, or could not be kept. When DIR
 is full, those lines are kept for which there is room.
 
@@ -38,7 +39,7 @@ A batch that the store refuses as a whole, or does not account for when asked
 twice, is set aside in DIR as *.refused; a message names the file.
 
 SIGINT, SIGTERM, SIGHUP and SIGQUIT end the input: what was read is delivered or
-kept, and then logpost ends. Those that came before it does change nothing.
+kept, and then logpost ends; with --spool the store has half a second for that. Those that came before it does change nothing.
 Over TLS, a certificate of one's own is trusted by SSL_CERT_FILE=FILE.`
 
 type options struct {
@@ -47,6 +48,7 @@ type options struct {
 	spoolMax cli.Size
 	token    string
 	timeout  time.Duration
+	beat     string
 }
 
 func main() { cli.Main("logpost", run) }
@@ -81,6 +83,7 @@ func parse(t *cli.Tool, args []string, stdout io.Writer) (*options, error) {
 	t.Var(&o.spoolMax, "spool-max", "keep at most this much")
 	tokenFile := t.String("token-file", "", "file with the store's token, which only its owner should be able to read")
 	t.DurationVar(&o.timeout, "timeout", 5*time.Second, "give the store this long to answer for a batch")
+	t.StringVar(&o.beat, "beat", "", "touch this file whenever the end of a snapshot is stored, or kept in --spool")
 	t.LockMemoryFlag()
 	if err := t.Parse(args, stdout, 0); err != nil {
 		return nil, err

@@ -38,6 +38,10 @@ type alarms struct {
 	fired   bool      // a trigger has
 	resting time.Time // no alarm before
 	blind   bool      // it was said that meminfo cannot be read
+
+	began  time.Time // the snapshot before
+	lowest float64   // in KiB, of what was available since it was more than the bound
+	fell   time.Time // when that last became less
 }
 
 // errUnread is that nobody reads stdout any more.
@@ -139,7 +143,7 @@ func (a *alarms) wait(due time.Time) (cause string, err error) {
 		low, pause := a.look()
 		switch { // a beat that comes while an alarm rests is the alarm's, too
 		case low:
-			cause, until = record.CauseAvailable, a.resting
+			cause, until = record.CauseAvailable, later(a.resting, a.began.Add(a.calm()))
 		case a.fired:
 			cause, until = record.CausePressure, a.resting
 		}
@@ -156,9 +160,31 @@ func (a *alarms) wait(due time.Time) (cause string, err error) {
 
 // rest lets no alarm be soon after a snapshot, nor as long again after one that took long.
 func (a *alarms) rest(began, ended time.Time) {
-	a.resting = began.Add(alarmEvery)
+	a.began, a.resting = began, began.Add(alarmEvery)
 	if took := ended.Sub(began); took > alarmEvery {
 		a.resting = ended.Add(took)
+	}
+}
+
+// calm is how long to wait for the next snapshot where little memory is available and it does not get less: ever
+// longer, so that a host that is always short of it pays for one a second and not for ten.
+func (a *alarms) calm() time.Duration {
+	return min(time.Since(a.fell)/20, lookEvery)
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// note remembers when memory last became less: by a hundredth of the bound, which is more than it ever trembles.
+func (a *alarms) note(availableKB, boundKB float64) {
+	if availableKB > boundKB {
+		a.lowest = boundKB * 2
+	} else if availableKB < a.lowest-boundKB/100 || a.fell.IsZero() {
+		a.lowest, a.fell = availableKB, time.Now()
 	}
 }
 
@@ -176,7 +202,9 @@ func (a *alarms) look() (low bool, pause time.Duration) {
 		return false, lookEvery
 	}
 	a.blind = false
-	headroom := float64(m.availableKB) - a.bound.Of(float64(m.totalKB))
+	boundKB := a.bound.Of(float64(m.totalKB))
+	a.note(float64(m.availableKB), boundKB)
+	headroom := float64(m.availableKB) - boundKB
 	pause = time.Duration(headroom / fillRate * float64(time.Second))
 	return headroom <= 0, min(max(pause, alarmEvery), lookEvery)
 }

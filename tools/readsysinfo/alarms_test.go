@@ -142,6 +142,31 @@ func TestRest(t *testing.T) {
 	}
 }
 
+// Where memory is short for good, snapshots get rarer, until it becomes less again.
+func TestCalm(t *testing.T) {
+	var a alarms
+	ago := func(d time.Duration) { a.fell = a.fell.Add(-d) }
+	near := func(want time.Duration) {
+		t.Helper()
+		if got := a.calm(); got < want || got > want+50*time.Millisecond {
+			t.Errorf("waits for %v, not %v", got, want)
+		}
+	}
+	a.note(900, 1000)
+	near(0)
+	ago(10 * time.Second)
+	a.note(895, 1000) // it trembles
+	near(500 * time.Millisecond)
+	ago(time.Minute)
+	near(time.Second)
+	a.note(880, 1000)
+	near(0)
+	ago(time.Minute)
+	a.note(1001, 1000)
+	a.note(999, 1000) // again short of it
+	near(0)
+}
+
 func TestTriggers(t *testing.T) {
 	for text, want := range map[string]string{
 		"memory some 150ms/1s":    "some 150000 1000000\x00",

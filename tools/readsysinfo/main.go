@@ -95,9 +95,10 @@ func runWithin(ctx context.Context, cmdlines time.Duration, args []string, stdou
 	processes := t.Bool("processes", false, "print the containers' processes too")
 	root := t.String("proc-root", "/proc", "where the host's procfs is mounted")
 	while := t.WhileFlag()
+	t.LockMemoryFlag()
 	every := t.Duration("every", 0, "go on, with a snapshot every so often: from 100ms to 1h")
 	var bound policy.Amount
-	t.Var(&bound, "on-available", "with --every: take one at once, and every 100 ms, while no more memory is available, such as 10%")
+	t.Var(&bound, "on-available", "with --every: take one at once, and up to ten a second, while no more memory is available, such as 10%")
 	pressed := t.StringArray("on-pressure", nil, `with --every: take one at once when tasks waited so long, such as "memory some 150ms/1s"`)
 	stages := t.Bool("stages", false, "print what the processes of this pipeline cost too, once a minute")
 	if err := t.Parse(args, stdout, 0); err != nil {

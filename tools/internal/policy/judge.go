@@ -32,7 +32,7 @@ type outcome struct {
 	rank  int
 	group *group
 	due   time.Time // when a notice is over
-	begin *state    // where that notice begins now, if nothing comes nearer
+	begin *state    // where that notice begins, if nothing comes nearer
 	most  Most      // that is reached
 	// Whose place it would take, who is too new to be judged.
 	before *oneCase
@@ -47,8 +47,12 @@ func (p *Policy) Judge(s *Snapshot, m *Memory) ([]Verdict, []Event) {
 	for i := range p.Rules {
 		j.rule(i)
 	}
+	// A notice begins once its container's line tells of it. Of several the one that is
+	// over first is told; the others wait, so that none is ever over that was not told.
 	for _, one := range j.cases {
-		one.beginNotice(m.at)
+		if one.best.begin != nil {
+			m.begun = append(m.begun, one)
+		}
 	}
 	m.sweep()
 	return j.verdicts(), j.events
@@ -248,15 +252,6 @@ func (r *Rule) byMemoryAlone() bool {
 	return r.Order == "memory" && r.Class == "" && !cpu
 }
 
-// beginNotice begins a notice once it is known that the container's line tells of
-// it. Of several the one that is over first is told; the others wait, so that none
-// is ever over that was not told.
-func (one *oneCase) beginNotice(at int64) {
-	if o := &one.best; o.begin != nil {
-		o.begin.KillAt, o.begin.Due = o.due, at+int64(o.rule.Notice)
-	}
-}
-
 // within counts a condemnation, unless a bound is reached. A container counts
 // once.
 func (j *judge) within(one *oneCase, n int, o *outcome) bool {
@@ -288,7 +283,7 @@ func (j *judge) within(one *oneCase, n int, o *outcome) bool {
 	if all.count(j.policy.Most, m.at); r.Mode == ModeEnforce {
 		m.MostDry.count(j.policy.Most, m.at) // a dry rule judges as if all were enforced
 	}
-	*counted = true
+	*counted, m.urgent = true, true
 	if st := one.life.at(n); st != nil {
 		st.Condemned = true
 	}
@@ -327,6 +322,7 @@ func (j *judge) withdraw(one *oneCase, n int) {
 	}
 	j.event(one, r.Name, record.RuleWithdrawn, r.Mode, why)
 	st.Due, st.KillAt = 0, time.Time{}
+	j.memory.urgent = true
 }
 
 // note keeps what the nearest rule says, the first of them where two come as near.

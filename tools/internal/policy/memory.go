@@ -35,10 +35,14 @@ type Memory struct {
 	keeps         bool // lives are needed
 	lost          bool // there was a memory that could not be read
 	blind         bool // then: what pauses are usual is not known
+	crashed       bool // nor in the snapshot after the next: that memory was of a while before the crash
 	generation    uint64
 	policy        *Policy
 	dropped       []dropped
 	none          life
+
+	urgent bool       // the last judgement changed what must not be forgotten
+	begun  []*oneCase // notices of the last judgement, which count once they are told
 }
 
 // ruleMemory is what is remembered of a rule: of another text it is forgotten.
@@ -121,8 +125,26 @@ func (p *Policy) remembers() bool {
 	return !p.Plain || !p.Most.none()
 }
 
+// Urgent tells what is to be kept at once of what the last judgement changed: what
+// would condemn someone earlier or beyond a bound if it were forgotten, before
+// the verdicts go out; and the notices that began, once their warnings are out.
+// Patience alone is neither: to forget some of it only delays.
+func (m *Memory) Urgent() (before, after bool) { return m.urgent, len(m.begun) > 0 }
+
+// Told says that the warnings of the last judgement are out, so their notices count.
+// The next judgement takes it for granted.
+func (m *Memory) Told() {
+	for _, one := range m.begun {
+		o := &one.best
+		o.begin.KillAt, o.begin.Due = o.due, m.at+int64(o.rule.Notice)
+	}
+	m.begun = nil
+}
+
 // begin takes in a snapshot's time, and the policy where it is another.
 func (m *Memory) begin(p *Policy, s *Snapshot) {
+	m.Told()
+	m.urgent = false
 	m.keeps = m.Replay || p.remembers()
 	if m.policy != p {
 		m.adopt(p)
@@ -150,7 +172,7 @@ func (m *Memory) begin(p *Policy, s *Snapshot) {
 		if m.blind || pause > int64(p.Gap) || m.pause > 0 && pause > 2*m.pause {
 			m.step = 0
 		}
-		m.pause, m.blind = pause, false
+		m.pause, m.blind, m.crashed = pause, m.crashed, false
 	}
 	m.at = at
 	if m.lost {
@@ -205,6 +227,7 @@ func (m *Memory) adopt(p *Policy) {
 			}
 		}
 	}
+	m.urgent = m.urgent || len(kept) < len(m.rules)
 	m.rules, m.policy = rules, p
 }
 
@@ -242,6 +265,7 @@ func (m *Memory) life(c *Container) *life {
 // forget drops the patience of all rules with a container, and notes the notices
 // among it.
 func (m *Memory) forget(id string, l *life, why string) {
+	m.urgent = m.urgent || len(l.states) > 0
 	for k, st := range l.states {
 		if st != nil && !st.KillAt.IsZero() {
 			m.dropped = append(m.dropped, dropped{id, m.rules[k].Name, m.modeOf(k), why})
@@ -254,6 +278,7 @@ func (m *Memory) forget(id string, l *life, why string) {
 func (m *Memory) sweep() {
 	for id, l := range m.lives {
 		if l.generation != m.generation {
+			m.urgent = m.urgent || len(l.states) > 0 || l.counted || l.countedDry
 			delete(m.lives, id)
 		}
 	}
@@ -310,6 +335,7 @@ func (st *state) step(holds bool, m *Memory, forgive time.Duration) {
 		st.LastHeld = m.at
 	case st.Begun && m.at-st.LastHeld > int64(forgive):
 		st.Begun, st.Held, st.Condemned = false, 0, false
+		m.urgent = true
 	}
 }
 
@@ -317,6 +343,7 @@ func (st *state) step(holds bool, m *Memory, forgive time.Duration) {
 type Memories struct {
 	Replay bool   // as Memory's
 	Policy string // the text of the policy's file that was in force last
+	Open   bool   // its file is of the middle of a stream: who reads it knows that there was a crash
 	hosts  map[string]*Memory
 	lost   bool // what there was could not be read
 }
@@ -343,6 +370,7 @@ type fileLife struct {
 // fileBody is what follows the head.
 type fileBody struct {
 	Policy string
+	Open   bool `json:",omitempty"`
 	Hosts  []fileState
 }
 
@@ -363,9 +391,9 @@ var ErrDamaged = errors.New("is not whole")
 // ErrNewer is a memory that a newer winnow wrote.
 var ErrNewer = errors.New("was written by a newer winnow")
 
-// Encode is the memories as a file has them.
+// Encode is the memories as a file has them, without the notices that are not Told.
 func (all *Memories) Encode() ([]byte, error) {
-	out := fileBody{Policy: all.Policy}
+	out := fileBody{Policy: all.Policy, Open: all.Open}
 	for _, host := range slices.Sorted(maps.Keys(all.hosts)) {
 		m := all.hosts[host]
 		f := fileState{Host: host, Clock: m.clock, At: m.at, Step: m.step, Pause: m.pause, Blind: m.blind, Most: m.Most, MostDry: m.MostDry, Rules: m.rules, Lives: map[string]fileLife{}}
@@ -405,7 +433,7 @@ func Decode(text []byte) (*Memories, error) {
 	}
 	all := &Memories{Policy: in.Policy, hosts: map[string]*Memory{}}
 	for _, f := range in.Hosts {
-		m := &Memory{clock: f.Clock, at: f.At, step: f.Step, pause: f.Pause, blind: f.Blind, Most: f.Most, MostDry: f.MostDry, rules: f.Rules, lives: map[string]*life{}}
+		m := &Memory{crashed: in.Open, clock: f.Clock, at: f.At, step: f.Step, pause: f.Pause, blind: f.Blind || in.Open, Most: f.Most, MostDry: f.MostDry, rules: f.Rules, lives: map[string]*life{}}
 		for id, one := range f.Lives {
 			l := &life{pid: one.PID, cpuNS: one.CPUNS, reported: one.Reported, counted: one.Counted, countedDry: one.CountedDry, gone: one.Gone, goneDry: one.GoneDry}
 			for n, st := range one.States {

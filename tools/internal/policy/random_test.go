@@ -258,6 +258,7 @@ func checkNotice(t *testing.T, p *Policy, stream []*Snapshot, all [][]Verdict) {
 func checkCutUp(t *testing.T, p *Policy, stream []*Snapshot, all [][]Verdict, events [][]Event) {
 	kept := new(Memories)
 	again, said := judgeAll(p, stream, func(int) *Memory {
+		kept.Of("h").Told()
 		text, err := kept.Encode()
 		if err != nil {
 			t.Fatal(err)

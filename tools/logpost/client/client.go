@@ -63,13 +63,18 @@ type Client struct {
 	URL     *url.URL
 	Token   string // "" for none
 	Timeout time.Duration
+	Until   context.Context // its end ends all posts; nil for none
 	http    http.Transport
 }
 
 // Post delivers a batch of so many lines. A *RefusedError is final; after any
 // other error the batch may or may not be stored, and is to be sent again.
 func (c *Client) Post(id string, body []byte, lines int) (*record.Delivery, error) {
-	ctx, cancel := context.WithTimeoutCause(context.Background(), c.Timeout,
+	ctx := context.Background()
+	if c.Until != nil {
+		ctx = c.Until
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, c.Timeout,
 		fmt.Errorf("%s gave no answer for %v", c.URL, c.Timeout))
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.URL.String(), bytes.NewReader(body))
