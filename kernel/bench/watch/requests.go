@@ -15,7 +15,7 @@ type count struct {
 
 const (
 	patience = time.Second // who has waited so long has gone
-	between  = 100 * time.Millisecond
+	between  = 200 * time.Millisecond
 )
 
 // ask asks until ctx ends, one request after the other.
