@@ -24,6 +24,7 @@ type bomb struct {
 	Requests         int
 	RequestsLost     int     `json:"requests_lost"`
 	FullStallSeconds float64 `json:"full_stall_seconds"`
+	KernelKills      int     `json:"kernel_kills"` // which no other killer is to wait for
 }
 
 // bombs finds the rounds in what a machine printed.
@@ -124,6 +125,7 @@ func measures() []measure {
 			return float64(len(slices.DeleteFunc(slices.Clone(b.Died), func(name string) bool { return name == "bomb" })))
 		}},
 		{"requests lost by the innocent", "requests", func(b bomb) float64 { return float64(b.RequestsLost) }},
+		{"times that the kernel had to", "kills", func(b bomb) float64 { return float64(b.KernelKills) }},
 		{"full memory stall", "s", func(b bomb) float64 { return b.FullStallSeconds }},
 	}
 }

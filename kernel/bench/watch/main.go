@@ -29,6 +29,7 @@ type result struct {
 	Lost             int      `json:"requests_lost"`
 	SlowestSeconds   float64  `json:"slowest_seconds"`
 	FullStallSeconds float64  `json:"full_stall_seconds"`
+	KernelKills      int      `json:"kernel_kills"` // of its own, for want of memory
 }
 
 func main() {
@@ -67,7 +68,11 @@ func run(args []string) error {
 
 func watch(pid int, percent float64, limit time.Duration, urls []string) (result, error) {
 	var r result
-	before, err := fullStall()
+	stalled, err := fullStall()
+	if err != nil {
+		return r, err
+	}
+	killed, err := oomKills()
 	if err != nil {
 		return r, err
 	}
@@ -86,11 +91,15 @@ func watch(pid int, percent float64, limit time.Duration, urls []string) (result
 	time.Sleep(2 * time.Second)
 	stop()
 	group.Wait()
-	after, err := fullStall()
+	end, err := fullStall()
 	if err != nil {
 		return r, err
 	}
-	r.FullStallSeconds = (after - before).Seconds()
+	r.FullStallSeconds = (end - stalled).Seconds()
+	if r.KernelKills, err = oomKills(); err != nil {
+		return r, err
+	}
+	r.KernelKills -= killed
 	r.Alarm, r.LeastPercent = sampled.alarm, sampled.least
 	for _, c := range counts {
 		r.Requests += c.all

@@ -73,3 +73,17 @@ func fullStall() (time.Duration, error) {
 	}
 	return time.Duration(us) * time.Microsecond, nil
 }
+
+// oomKills is how many processes the kernel has ended, since the boot, for want of memory.
+func oomKills() (n int, err error) {
+	const name = "/proc/vmstat"
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return 0, err
+	}
+	_, after, _ := bytes.Cut(text, []byte("\noom_kill "))
+	if _, err := fmt.Sscan(string(after), &n); err != nil {
+		return 0, fmt.Errorf("%s: oom_kill: %w", name, err)
+	}
+	return n, nil
+}
