@@ -9,6 +9,7 @@ export CGO_ENABLED = 0
 # Of the module, of DKMS and of the tools.
 VERSION := $(shell sed -n 's/^PACKAGE_VERSION="\(.*\)"/\1/p' kernel/dkms.conf)
 FUZZTIME ?= 5s
+SOAK ?= 20m
 
 .PHONY: help
 help: ## list the targets
@@ -48,6 +49,11 @@ check: ## lint and the tests that need nothing of the host, in seconds
 test: ## all checks and tests, on real Docker
 	scripts/deps test
 	scripts/test $(FUZZTIME)
+
+.PHONY: soak
+soak: ## the loop for SOAK (20m) while engine, log and stages go away and come back; for an otherwise idle machine
+	scripts/deps test
+	WINNOW_SOAK=$(SOAK) go test -count=1 -v -timeout 0 -run '^TestSoak$$' ./scripts
 
 .PHONY: test-kernels test-sanitize
 test-kernels: ## the module's tests on Linux 5.10, 6.1, 6.12 and 7.x

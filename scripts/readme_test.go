@@ -128,12 +128,13 @@ var answers = map[string]wanted{
 	"bin/readsysinfo | bin/namectr | bin/classify --policy ": {stdout: `(?s)A container is high .*\n\n(\S.*\n)+`},
 	"bin/readsysinfo --processes ":                           {stdout: `(?s)([0-9a-f]{12}\t\d+\t[^\n]+\n)*[0-9a-f]{12}\t\d+\t/logd [^\n]+\n.*`},
 	"scripts/status  ": {stdout: `up +since ` + stamp + `, as winnow, in \S+/winnow\ngoverning +no\nlast pass +` + stamp +
-		`, exit status 0\nlast kill +` + stamp + ` \w+ \S+: ` + ranked + `\npolicy +none\nsource +(module|cgroup)\nspool +0 batches, 0 bytes\nlog +http://127\.0\.0\.1:7070\nsettings +.*\n`},
+		`, exit status 0\nlast kill +` + stamp + ` \w+ \S+: ` + ranked + `\npolicy +none\nsource +(module|cgroup)\nspool +0 batches, 0 bytes\nlog +http://127\.0\.0\.1:7070\ncost +nothing runs\nsettings +.*\n`},
 	"scripts/explain my-db ":                      {stdout: `my-db is still here\. At ` + stamp + ` its verdict was keep: kept, .*winnow\.protect=true: .*\.\nIt is [0-9a-f]{12}, of the image winnow/low-idle, on \S+\.\n`},
 	"scripts/explain \"$(":                        {stdout: `\S+ was killed at ` + stamp + ` by SIG\w+: ` + ranked + `\.\nIt is [0-9a-f]{12}, of the image \S+, on \S+\.\n`},
 	"scripts/logcat today | scripts/notify curl ": {stderr: `(notify: curl: exit status 7: curl: \(7\) .*\n)+`}, // nobody is there
 	"scripts/logcat today | scripts/notify sh ":   {},
 	"scripts/status --json ":                      {},
+	"scripts/cost  ":                              {stdout: `NAME +PID +SINCE +CPU +OF CORE +MEMORY\ntogether +0\.00% +0\.0 MiB\n`},
 	"scripts/settings ":                           {stdout: `WINNOW_STATE +/\S+/winnow +default\n(WINNOW_\w+ +\S+ +(default|saved by up|test containers)\n){20,}`},
 	"scripts/logcat yesterday | bin/":             {stdout: `(` + stamp + `\tyesterday-\d\trank [2-6] of 6 high, .*\n){5}`},
 	"scripts/logcat today ":                       {stdout: `(` + stamp + `\t(killed|dry_run)\t\S+\t` + ranked + `\n)+`},

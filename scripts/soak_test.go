@@ -37,7 +37,7 @@ var soakStages = []string{"classify", "readsysinfo", "logpost", "namectr", "tee"
 // (20m, say), else in short: containers come and go, the engine goes away and comes
 // back, and so does logd, and stages are killed.
 func TestSoak(t *testing.T) {
-	long := 120 * time.Second
+	long := 70 * time.Second
 	pause := 15 * time.Second // at most, of what shares its processors with the other tests
 	if text := os.Getenv("WINNOW_SOAK"); text != "" {
 		var err error
@@ -98,7 +98,7 @@ type stageUse struct {
 // run lets things happen, each at its share of the time.
 func (s *soak) run(long time.Duration, gate *gate) {
 	away := long / 20
-	kill, look, come := time.NewTicker(long/10), time.NewTicker(time.Second), time.NewTicker(2*time.Second)
+	kill, look, come := time.NewTicker(max(long/10, 11*time.Second)), time.NewTicker(time.Second), time.NewTicker(2*time.Second)
 	defer kill.Stop()
 	defer look.Stop()
 	defer come.Stop()

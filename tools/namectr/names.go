@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	minBackoff = time.Second      // until a question is asked again that was not answered, or not about an id
-	maxBackoff = 30 * time.Second // where it was not answered
+	minBackoff = time.Second            // until a question is asked again that was not answered, or not about an id
+	maxBackoff = 30 * time.Second       // where it was not answered
 	moment     = 100 * time.Millisecond // that an engine is waited for which did not answer before
 )
 

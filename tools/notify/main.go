@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -54,15 +55,20 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		t.Warn("%s: warnings are told anew: %v", *state, err)
 	}
-	q := &queue{lines: make(chan string, *room), command: t.Args(), timeout: *timeout, warn: t.Warn}
+	q := &queue{lines: make(chan string, *room), stop: make(chan struct{}), command: t.Args(), timeout: *timeout, warn: t.Warn}
 	ctx, end := context.WithCancel(ctx)
 	defer end()
-	heed(*timeout, end)
+	heed(*timeout, q.stop, end)
+	var reading sync.Mutex // of told
 	go func() {
-		read(stdin, q, told)
+		read(stdin, q, told, &reading)
 		time.AfterFunc(*timeout, end)
 	}()
 	if !q.work(ctx) || *state == "" { // not all may have been told: better twice than not at all
+		return nil
+	}
+	reading.Lock() // for good: after a signal there may be more to read
+	if len(q.lines) > 0 {
 		return nil
 	}
 	if err := told.keep(*state); err != nil {
@@ -71,9 +77,10 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	return nil
 }
 
-// heed ends it a while after a first signal, and at once after a second one. A
+// heed ends it after a first signal, once nothing waits or a while is over, and at once
+// after a second one. A
 // stderr that is gone does not end it.
-func heed(timeout time.Duration, end func()) {
+func heed(timeout time.Duration, stop chan struct{}, end func()) {
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT)
@@ -82,6 +89,7 @@ func heed(timeout time.Duration, end func()) {
 	}
 	go func() {
 		<-signals
+		close(stop)
 		time.AfterFunc(timeout, end)
 		<-signals
 		end()
@@ -90,15 +98,17 @@ func heed(timeout time.Duration, end func()) {
 
 // read puts what is news into the queue, and ends it. A line that is no record is
 // passed over: the tools of the pipe report it.
-func read(in io.Reader, q *queue, told warnings) {
+func read(in io.Reader, q *queue, told warnings, reading *sync.Mutex) {
 	defer close(q.lines)
 	for line, err := range record.Lines(in) {
-		if err != nil || line.Check() != nil || !told.isNews(line) || !q.offer(line.Text()) {
+		if err != nil || line.Check() != nil {
 			continue
 		}
-		if line.Type() == record.TypeContainer {
+		reading.Lock()
+		if told.isNews(line) && q.offer(line.Text()) && line.Type() == record.TypeContainer {
 			told[strings.Clone(line.Get("id").Str)] = strings.Clone(line.Get("kill_at").Str)
 		}
+		reading.Unlock()
 	}
 }
 
@@ -120,6 +130,8 @@ func recall(path string) (warnings, error) {
 // isNews tells whether a line is to be told.
 func (w warnings) isNews(line *record.Line) bool {
 	switch line.Type() {
+	case record.TypeHost:
+		w.forget()
 	case record.TypeContainer:
 		id := line.Get("id").Str
 		if line.Get("verdict").Str != record.VerdictWarn {
@@ -134,13 +146,17 @@ func (w warnings) isNews(line *record.Line) bool {
 	return line.Type() == record.TypeKill
 }
 
-// keep writes what is remembered for the next call, but for what is old: its
-// container may be gone without a word.
-func (w warnings) keep(path string) error {
+// forget drops what is old: its container may be gone without a word.
+func (w warnings) forget() {
 	maps.DeleteFunc(w, func(_, killAt string) bool {
 		at, _ := time.Parse(time.RFC3339, killAt)
 		return time.Since(at) > 24*time.Hour
 	})
+}
+
+// keep writes what is remembered for the next call.
+func (w warnings) keep(path string) error {
+	w.forget()
 	text, _ := json.Marshal(w) // texts can always be encoded
 	return os.WriteFile(path, text, 0o600)
 }

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -71,12 +72,12 @@ func TestADroppedWarningIsNotForgotten(t *testing.T) {
 	told := warnings{}
 	q := &queue{lines: make(chan string, 1)}
 	warned := container(1, "warn", `"2026-11-21T12:01:00Z"`)
-	read(strings.NewReader(kill(2)+warned), q, told)
+	read(strings.NewReader(kill(2)+warned), q, told, new(sync.Mutex))
 	if len(told) != 0 || q.dropped.Load() != 1 {
 		t.Errorf("remembers %v, dropped %d", told, q.dropped.Load())
 	}
 	q.lines = make(chan string, 1)
-	read(strings.NewReader(warned+strings.Replace(warned, "}", `,"x":"`+strings.Repeat("x", maxLine)+`"}`, 1)), q, told)
+	read(strings.NewReader(warned+strings.Replace(warned, "}", `,"x":"`+strings.Repeat("x", maxLine)+`"}`, 1)), q, told, new(sync.Mutex))
 	if len(told) != 1 || len(q.lines) != 1 {
 		t.Errorf("remembers %v, %d wait", told, len(q.lines))
 	}
@@ -320,5 +321,40 @@ func TestTheWebhookOfTheReadme(t *testing.T) {
 	status = http.StatusTeapot
 	if said := hook(); strings.Count(said, "notify: curl: exit status 22: curl: (22) The requested URL returned error: 418") != 2 {
 		t.Errorf("of a server that refuses it says %q", said)
+	}
+}
+
+// After a signal it ends once nothing waits, though more may come.
+func TestEndsWhenNothingWaits(t *testing.T) {
+	ran := filepath.Join(t.TempDir(), "ran")
+	q := &queue{lines: make(chan string, 9), stop: make(chan struct{}), command: []string{"tee", "-a", ran}, timeout: time.Minute, warn: t.Errorf}
+	q.offer("one")
+	q.offer("two")
+	close(q.stop)
+	if !q.work(t.Context()) {
+		t.Error("says that some were left")
+	}
+	if text, err := os.ReadFile(ran); err != nil || string(text) != "one\ntwo\n" {
+		t.Errorf("did %q, %v", text, err)
+	}
+}
+
+// In a long pipe the warnings of containers that are gone without a word are forgotten.
+func TestForgetsWarnings(t *testing.T) {
+	told := warnings{}
+	q := &queue{lines: make(chan string, 1)}
+	go func() {
+		for range q.lines {
+		}
+	}()
+	in, feed := io.Pipe()
+	go func() {
+		for n := range 2000 {
+			fmt.Fprintf(feed, `{"type":"host","snapshot":"s"}`+"\n"+`{"type":"container","id":"%064x","verdict":"warn","kill_at":"2020-01-01T00:00:00Z"}`+"\n", n)
+		}
+		feed.Close()
+	}()
+	if read(in, q, told, new(sync.Mutex)); len(told) > 1 {
+		t.Errorf("remembers %d", len(told))
 	}
 }

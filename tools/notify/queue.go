@@ -20,6 +20,7 @@ const (
 // waits, not even for stderr: only work writes there.
 type queue struct {
 	lines   chan string
+	stop    chan struct{} // is closed when what waits is all that is to be done
 	dropped atomic.Int64
 	command []string
 	timeout time.Duration
@@ -49,6 +50,12 @@ func (q *queue) work(ctx context.Context) bool {
 		select {
 		case line, more = <-q.lines:
 		case <-ctx.Done():
+		case <-q.stop:
+			select {
+			case line, more = <-q.lines:
+			default:
+				more = false
+			}
 		}
 		if line != "" {
 			q.run(ctx, line)

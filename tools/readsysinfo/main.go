@@ -130,7 +130,7 @@ func runWithin(ctx context.Context, cmdlines time.Duration, args []string, stdou
 		defer stop()
 		context.AfterFunc(ctx, stop) // a second one ends what hangs
 	}
-	src, err := openSource(settings{procfs(*root), *from, *processes, max(*span, minInterval), cmdlines}, t)
+	src, err := openSource(settings{procfs(*root), *from, *processes, max(*span, minInterval), cmdlines, *every > 0}, t)
 	if err != nil {
 		return err
 	}

@@ -38,6 +38,7 @@ type settings struct {
 	processes bool
 	span      time.Duration // of the rates, at least
 	cmdlines  time.Duration // to wait for the command lines of a sample
+	again     bool          // more samples follow, for which the cgroup files stay open
 }
 
 // openSource finds the source that was asked for.
@@ -52,7 +53,7 @@ func openSource(with settings, t *cli.Tool) (*source, error) {
 	}
 	switch with.from {
 	case "cgroup":
-		s.cgroups, err = cgroup.Open(s.opened)
+		err = s.openCgroups()
 	case "module", "auto":
 		s.document, s.module, s.auto = with.proc.path("sysinfo_winnow"), true, with.from == "auto"
 		// Opening it would take a snapshot.
@@ -74,14 +75,20 @@ func (s *source) close() {
 	s.opened.Close()
 }
 
+func (s *source) openCgroups() (err error) {
+	if s.cgroups, err = cgroup.Open(s.opened); err == nil && s.again {
+		s.cgroups.KeepOpen()
+	}
+	return err
+}
+
 // fallBack makes the cgroup files the source, from now on.
-func (s *source) fallBack(why error) (err error) {
+func (s *source) fallBack(why error) error {
 	if !errors.Is(why, fs.ErrNotExist) {
 		s.tool.Warn("reading the cgroup files instead of the module's: %v", why)
 	}
 	s.document, s.module, s.auto = "", false, false
-	s.cgroups, err = cgroup.Open(s.opened)
-	return err
+	return s.openCgroups()
 }
 
 // key names the source in a state.

@@ -19,7 +19,8 @@ import (
 )
 
 const summary = `report shows each snapshot of a stream of records as tables, when the next one
-begins or the input ends. In a terminal it keeps to its width: where that is small,
+begins or the input ends; with --live at its end, and where the terminal is stopped or
+slow older ones are left out. In a terminal it keeps to its width: where that is small,
 the columns go that matter least. It uses colour there unless NO_COLOR is set. Lines
 that are not records are passed over: it stands beside the pipe, whose tools report
 them. Whatever the records hold, no control character comes out.`
@@ -27,13 +28,20 @@ them. Whatever the records hold, no control character comes out.`
 func main() { cli.Main("report", run) }
 
 func run(_ context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) error {
-	t := cli.New("report", "[--text] < records", summary, stderr)
+	t := cli.New("report", "[--live | --text] < records", summary, stderr)
+	goesOn := t.Bool("live", false, "beside a pipe that goes on: show each snapshot at its end, what comes later as it comes, and hold nothing up")
 	text := t.Bool("text", false, "stdin is any text: only make it safe for a terminal, line by line")
 	if err := t.Parse(args, stdout, 0); err != nil {
 		return err
 	}
+	if *goesOn && *text {
+		return t.Misused("--live and --text: text has no snapshots")
+	}
 	if err := t.NeedInput(stdin); err != nil {
 		return err
+	}
+	if *goesOn {
+		return live(stdin, stdout, func() screen { return screenOf(stdout, os.Getenv) }) // it may be resized
 	}
 	out := bufio.NewWriter(stdout)
 	if *text {

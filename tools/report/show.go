@@ -19,15 +19,24 @@ const (
 
 // snapshot prints one. Writing errors are seen when out is flushed.
 func (s screen) snapshot(out *bufio.Writer, shown *snapshot) {
-	s.line(out, bold, shown.title)
-	s.line(out, "", shown.memory)
-	s.members(out, green, "low", shown.low)
-	s.members(out, yellow, "high", shown.high)
+	if !shown.rest {
+		s.line(out, bold, shown.title)
+		s.line(out, "", shown.memory)
+	}
+	if !shown.rest || len(shown.low)+len(shown.high) > 0 {
+		s.members(out, green, "low", shown.low)
+		s.members(out, yellow, "high", shown.high)
+	}
 	if len(shown.other) > 0 {
 		s.members(out, bold, "not judged", shown.other)
 	}
 	s.rules(out, shown.rules)
-	s.kills(out, shown.kills)
+	switch none := len(shown.kills) == 0; {
+	case none && shown.early && shown.condemned:
+		s.line(out, bold, "killed: none yet")
+	case !none || !shown.rest:
+		s.kills(out, shown.kills)
+	}
 	if shown.left > 0 {
 		s.line(out, bold, fmt.Sprintf("%d more lines are not shown: the snapshot is too large", shown.left))
 	}

@@ -30,8 +30,12 @@ type snapshot struct {
 	low, high, other []member
 	kills            []kill
 	rules            []row
-	size             int // bytes kept, about
-	left             int // lines that were not kept, for there were too many
+	condemned        bool // a container's verdict is kill
+	ended            bool // its end line came
+	early            bool // it is shown before the next one begins: kills may still come
+	rest             bool // what came for it since
+	size             int  // bytes kept, about
+	left             int  // lines that were not kept, for there were too many
 }
 
 // row is one of a table: its cells, and the colour of all of it.
@@ -60,9 +64,23 @@ type collector struct {
 	now  *snapshot // nil before the first
 }
 
+// pause shows a snapshot that has ended before the next one begins, and what came for
+// it since.
+func (c *collector) pause() error {
+	before := c.now
+	if before == nil || !before.ended {
+		return nil
+	}
+	before.early = true
+	err := c.end()
+	c.now = &snapshot{host: before.host, id: before.id, totalKB: before.totalKB, ended: true, rest: true}
+	return err
+}
+
 // end shows what is at hand.
 func (c *collector) end() error {
-	if c.now == nil {
+	if c.now == nil || c.now.rest && c.now.size+c.now.left == 0 {
+		c.now = nil
 		return nil
 	}
 	shown := c.now
@@ -76,6 +94,9 @@ func (c *collector) add(line *record.Line) error {
 	kind := line.Type()
 	if kind == record.TypeHost {
 		return c.begin(line)
+	}
+	if kind == record.TypeEnd && c.now != nil && !c.now.isAnother(line) {
+		c.now.ended = true
 	}
 	adds := map[string]func(*snapshot, *record.Line, int){
 		record.TypeContainer: (*snapshot).addMember, record.TypeRule: (*snapshot).addRule, record.TypeKill: (*snapshot).addKill,
@@ -131,6 +152,7 @@ func (s *snapshot) addMember(line *record.Line, room int) {
 	if !s.fits(m.cells, room) {
 		return
 	}
+	s.condemned = s.condemned || line.Get("verdict").Str == record.VerdictKill
 	class := line.Get("class").Str
 	judged := !math.IsNaN(m.rank) || text(line, "rule", "") != "" // a rule that does not hold gives no rank
 	switch {

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"winnow/tools/internal/record"
 )
 
 // step is a snapshot of a scenario, and what is to come of it.
@@ -57,6 +59,12 @@ func TestRules(t *testing.T) {
 			{0, one(95), nil, "a keep"}, {10, one(50), nil, "a keep"}, {20, one(95), nil, "a keep"}, {30, one(95), nil, "a keep"}, {40, one(95), nil, "a kill"}}},
 		{"a pause is not seen", hot + `for="20s"`, []step{
 			{0, one(95), nil, "a keep"}, {10, one(95), nil, "a keep"}, {50, one(95), nil, "a keep"}, {60, one(95), nil, "a kill"}}},
+		{"what alarms add makes no beat shorter", hot + `for="20s"`, []step{
+			{0, one(95), nil, "a keep"}, {10, one(95), nil, "a keep"}, {10.5, one(95), alarm, "a keep"}, {11, one(95), alarm, "a keep"},
+			{20, one(95), nil, "a kill"}}},
+		{"a pause after an alarm is not seen", hot + `for="20s"`, []step{
+			{0, one(95), nil, "a keep"}, {10, one(95), nil, "a keep"}, {11, one(95), alarm, "a keep"}, {40, one(95), nil, "a keep"},
+			{50, one(95), nil, "a kill"}}},
 		{"a long pause is not seen", hot + `for="20s"`, []step{
 			{0, one(95), nil, "a keep"}, {3600, one(95), nil, "a keep"}, {3610, one(95), nil, "a keep"}, {3620, one(95), nil, "a kill"}}},
 		{"forgive", hot + "for=\"20s\"\nforgive=\"10s\"", []step{
@@ -156,6 +164,8 @@ func TestRules(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) { play(t, rules(t, test.rules), test.steps) })
 	}
 }
+
+func alarm(s *Snapshot) { s.Cause = record.CauseAvailable }
 
 func noClock(s *Snapshot) {
 	for _, c := range s.Containers {

@@ -27,7 +27,9 @@ type Memory struct {
 	clock string // the host's boot, or that there is none to tell
 	at    int64  // the snapshot's time on that clock, in ns
 	step  int64  // since the one before it, as far as that was seen
-	pause int64  // between the two before
+	pause int64  // the same, whether seen or not
+	usual int64  // between two that followed each other and were both of the clock; 0 before there are two
+	alarm bool   // the last one was none of the clock's
 
 	Most, MostDry window // of the limits over all rules
 	rules         []ruleMemory
@@ -164,17 +166,20 @@ func (m *Memory) begin(p *Policy, s *Snapshot) {
 		for id, l := range m.lives {
 			m.forget(id, l, "the clock that it was counted by began anew")
 		}
-		m.clock, m.step, m.pause = clock, 0, 0
+		m.clock, m.step, m.pause, m.usual = clock, 0, 0, 0
 		m.rebase(at)
 	default:
 		pause := at - m.at
 		m.step = pause
-		if m.blind || pause > int64(p.Gap) || m.pause > 0 && pause > 2*m.pause {
+		if m.blind || pause > int64(p.Gap) || m.usual > 0 && pause > 2*m.usual {
 			m.step = 0
+		}
+		if !m.alarm && !s.alarm() { // what an alarm adds between two beats makes no beat shorter
+			m.usual = pause
 		}
 		m.pause, m.blind, m.crashed = pause, m.crashed, false
 	}
-	m.at = at
+	m.at, m.alarm = at, s.alarm()
 	if m.lost {
 		m.lost, m.blind = false, true
 		m.Most.fill(p.Most, at)
@@ -183,6 +188,11 @@ func (m *Memory) begin(p *Policy, s *Snapshot) {
 			m.rules[i].Most.fill(p.Rules[i].Most, at)
 		}
 	}
+}
+
+// alarm tells whether the snapshot was taken between the beats of the clock.
+func (s *Snapshot) alarm() bool {
+	return s.Cause == record.CauseAvailable || s.Cause == record.CausePressure
 }
 
 // rebase moves what was condemned of late to another clock, as if it were just
@@ -352,7 +362,8 @@ type Memories struct {
 type fileState struct {
 	Host, Clock   string
 	At, Step      int64
-	Pause         int64
+	Pause, Usual  int64
+	Alarm         bool `json:",omitempty"`
 	Blind         bool `json:",omitempty"`
 	Most, MostDry window
 	Rules         []ruleMemory
@@ -396,7 +407,7 @@ func (all *Memories) Encode() ([]byte, error) {
 	out := fileBody{Policy: all.Policy, Open: all.Open}
 	for _, host := range slices.Sorted(maps.Keys(all.hosts)) {
 		m := all.hosts[host]
-		f := fileState{Host: host, Clock: m.clock, At: m.at, Step: m.step, Pause: m.pause, Blind: m.blind, Most: m.Most, MostDry: m.MostDry, Rules: m.rules, Lives: map[string]fileLife{}}
+		f := fileState{Host: host, Clock: m.clock, At: m.at, Step: m.step, Pause: m.pause, Usual: m.usual, Alarm: m.alarm, Blind: m.blind, Most: m.Most, MostDry: m.MostDry, Rules: m.rules, Lives: map[string]fileLife{}}
 		for id, l := range m.lives {
 			one := fileLife{PID: l.pid, CPUNS: l.cpuNS, Reported: l.reported, Counted: l.counted, CountedDry: l.countedDry, Gone: l.gone, GoneDry: l.goneDry}
 			for n, st := range l.states {
@@ -433,7 +444,7 @@ func Decode(text []byte) (*Memories, error) {
 	}
 	all := &Memories{Policy: in.Policy, hosts: map[string]*Memory{}}
 	for _, f := range in.Hosts {
-		m := &Memory{crashed: in.Open, clock: f.Clock, at: f.At, step: f.Step, pause: f.Pause, blind: f.Blind || in.Open, Most: f.Most, MostDry: f.MostDry, rules: f.Rules, lives: map[string]*life{}}
+		m := &Memory{crashed: in.Open, clock: f.Clock, at: f.At, step: f.Step, pause: f.Pause, usual: f.Usual, alarm: f.Alarm, blind: f.Blind || in.Open, Most: f.Most, MostDry: f.MostDry, rules: f.Rules, lives: map[string]*life{}}
 		for id, one := range f.Lives {
 			l := &life{pid: one.PID, cpuNS: one.CPUNS, reported: one.Reported, counted: one.Counted, countedDry: one.CountedDry, gone: one.Gone, goneDry: one.GoneDry}
 			for n, st := range one.States {

@@ -60,6 +60,7 @@ func (f *Files) limits(at dir, cg Cgroup, c *Container) error {
 // readIn reads a file of the container's in the hierarchy of a controller. With a relative --cgroup-parent a container
 // of v1 has another path in each, which its process with that pid tells.
 func (f *Files) readIn(hierarchy dir, controller string, cg Cgroup, pid int, file string) ([]byte, error) {
+	hierarchy = hierarchy.keeping(f.kept[cg.Path])
 	text, err := hierarchy.read(cg.Path + file)
 	if gone(err) && f.Source == record.SourceCgroup1 {
 		if own, id := f.pathIn(controller, pid); id == cg.ID {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"winnow/tools/internal/record"
 )
@@ -21,6 +22,9 @@ type Files struct {
 	proc        Proc
 	memory, cpu dir // the hierarchies' roots; the same one on v2
 	quota       dir // that with the limits of CPU time
+
+	kept map[string]*kept // what stays open, by the containers' paths; nil where nothing does
+	room *atomic.Int64    // for how many files more there is
 }
 
 // names is how a version of cgroups calls what is read.
@@ -73,6 +77,7 @@ func Open(proc Proc) (*Files, error) {
 // Close closes the hierarchies. A nil Files has none.
 func (f *Files) Close() {
 	if f != nil {
+		f.keepFor(nil)
 		f.memory.close()
 		f.cpu.close()
 		f.quota.close()

@@ -53,6 +53,7 @@ func (f *Files) MeasureAll(want Options) (all Measured, err error) {
 		}
 	}
 
+	f.keepFor(cgroups)
 	type result struct {
 		Container
 		running bool
@@ -86,8 +87,15 @@ func (f *Files) MeasureAll(want Options) (all Measured, err error) {
 // Measure adds to what is known of a container its figures, and its processes where none is known. running is false
 // where it has ended.
 func (f *Files) Measure(cg Cgroup, known Container, want Options) (c Container, running bool, err error) {
+	kept := f.kept[cg.Path]
+	defer kept.close(false)
 	for {
+		again := kept.any()
 		c, running, err = f.measureOnce(cg, known, want)
+		if again && (err != nil || !running) { // it may have been started anew, with files of the same names
+			kept.close(true)
+			continue
+		}
 		if !gone(err) {
 			return c, running, err
 		}
@@ -103,7 +111,8 @@ func (f *Files) Measure(cg Cgroup, known Container, want Options) (c Container, 
 
 // measureOnce is Measure without patience: err is that a file is missing where the container still runs.
 func (f *Files) measureOnce(cg Cgroup, c Container, want Options) (now Container, running bool, err error) {
-	at, err := f.memory.open(cg.Path)
+	kept := f.kept[cg.Path]
+	at, err := f.memory.keeping(kept).open(cg.Path)
 	if gone(err) {
 		return c, false, nil
 	}
@@ -138,8 +147,9 @@ func (f *Files) processes(at dir, c *Container, list bool) error {
 		return err
 	}
 	var unseen []int
+	proc := Proc{f.proc.keeping(at.kept)}
 	for _, pid := range pids {
-		p, live, err := f.proc.process(pid)
+		p, live, err := proc.process(pid)
 		switch {
 		case gone(err):
 			unseen = append(unseen, pid)
@@ -164,7 +174,7 @@ func pidsOf(at dir) ([]int, error) {
 
 // appendPids appends the processes of the cgroup and of those in it.
 func appendPids(pids []int, at dir) ([]int, error) {
-	text, err := at.read("cgroup.procs")
+	text, err := at.keeping(nil).read("cgroup.procs")   // on v1 one that is read again within a second tells what it told before
 	if err != nil && !errors.Is(err, unix.EOPNOTSUPP) { // a threaded cgroup's are listed further up
 		return pids, err
 	}
