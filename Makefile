@@ -72,7 +72,7 @@ lint: ## gofmt, vet, shellcheck, shfmt, checkpatch and sparse
 bench: ## measure against named peers; prints JSON lines
 	scripts/deps bench
 	$(MAKE) build >&2
-	go test -run '^$$' -bench . -benchtime 1x -timeout 30m ./... | tee >(grep -v '^{' >&2) | grep '^{'
+	go test -run '^$$' -bench . -benchtime 1x -timeout 180m ./... | tee >(grep -v '^{' >&2) | grep '^{'
 
 .PHONY: clean
 clean: ## remove what was built

@@ -44,9 +44,19 @@ func BenchmarkModule(b *testing.B) {
 	}
 }
 
-// report prints a comparison of two medians in ns, as every benchmark of the tree does.
+// report prints a comparison of two medians in ns.
 func report(b *testing.B, name string, ours, peer float64, against string) {
 	b.Helper()
+	compare(b, name, ours/1e6, peer/1e6, "ms", against)
+}
+
+// compare prints a comparison, as every benchmark of the tree does.
+func compare(b *testing.B, name string, ours, peer float64, unit, against string) {
+	b.Helper()
+	ratio := 0.0
+	if peer != 0 {
+		ratio = ours / peer
+	}
 	line, err := json.Marshal(struct {
 		Bench   string  `json:"bench"`
 		Ours    float64 `json:"ours"`
@@ -54,7 +64,7 @@ func report(b *testing.B, name string, ours, peer float64, against string) {
 		Ratio   float64 `json:"ratio"`
 		Unit    string  `json:"unit"`
 		Against string  `json:"against"`
-	}{name, ours / 1e6, peer / 1e6, ours / peer, "ms", against})
+	}{name, ours, peer, ratio, unit, against})
 	if err != nil {
 		b.Fatal(err)
 	}

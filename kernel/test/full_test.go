@@ -8,9 +8,10 @@ import (
 )
 
 // TestDemo runs the whole demo, with the module as its source, on a full Debian 12 with Docker, on cgroup v2; then the
-// memory guard.
+// memory guard, and a bomb that it must end.
 func TestDemo(t *testing.T) {
-	full(t, "kernel/vm/demo")
+	output := full(t, []string{"kernel/vm/demo"}, "LIMIT=1800")
+	t.Run("Bomb", func(t *testing.T) { onlyTheBomb(t, output, 1) })
 }
 
 // TestDKMS has DKMS build, install and remove the module there. That takes minutes in an emulator, so it goes with the
@@ -19,11 +20,11 @@ func TestDKMS(t *testing.T) {
 	if os.Getenv("WINNOW_KERNELS") == "" {
 		t.Skip("builds the module in an emulator, which takes minutes: make test-kernels")
 	}
-	full(t, "kernel/vm/dkms", "DKMS=1")
+	full(t, []string{"kernel/vm/dkms"}, "DKMS=1", "LIMIT=1800")
 }
 
-// full runs a script of the tree in the full machine.
-func full(t *testing.T, script string, env ...string) {
+// full runs a command of the tree in the full machine, and returns what that printed.
+func full(t testing.TB, command []string, env ...string) []byte {
 	t.Helper()
 	needs(t)
 	if _, err := exec.LookPath("debootstrap"); err != nil {
@@ -39,14 +40,15 @@ func full(t *testing.T, script string, env ...string) {
 	policies := exec.Command("cp", "-r", "--parents", "tools/classify/policies", dir)
 	policies.Dir = "../.."
 	run(t, policies)
-	tools := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", dir+"/bin/", "../../tools/...")
+	tools := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", dir+"/bin/", "../../tools/...", "../bench/watch")
 	tools.Env = append(os.Environ(), "CGO_ENABLED=0")
 	run(t, tools)
-	machine := exec.Command(filepath.Join(vm, "full"), dir, script)
-	machine.Env = append(os.Environ(), append(env, "LIMIT=1800")...)
+	machine := exec.Command(filepath.Join(vm, "full"), append([]string{dir}, command...)...)
+	machine.Env = append(os.Environ(), env...)
 	output, err := machine.CombinedOutput()
 	if err != nil {
-		t.Errorf("%s in the machine: %v", script, err)
+		t.Errorf("%q in the machine: %v", command, err)
 	}
 	t.Logf("\n%s", output)
+	return output
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -43,9 +44,9 @@ func TestMain(m *testing.M) {
 // load is a burn that runs.
 type load struct {
 	*testing.T
-	cmd    *exec.Cmd
-	stderr bytes.Buffer
-	ended  chan error
+	cmd            *exec.Cmd
+	stdout, stderr bytes.Buffer // to be read once it has ended
+	ended          chan error
 }
 
 // start runs burn as a process of its own, which the test's end ends.
@@ -53,7 +54,7 @@ func start(t *testing.T, args ...string) *load {
 	t.Helper()
 	l := &load{T: t, cmd: exec.Command(program, args...), ended: make(chan error, 1)}
 	l.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	l.cmd.Stderr = &l.stderr
+	l.cmd.Stdout, l.cmd.Stderr = &l.stdout, &l.stderr
 	if err := l.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -184,6 +185,37 @@ func TestMemoryIsHeldUntilTheEnd(t *testing.T) {
 	}
 }
 
+// What is to take a while takes it, and says when that begins.
+func TestMemoryIsTakenAtItsRate(t *testing.T) {
+	t.Parallel()
+	const (
+		wait    = 500 * time.Millisecond
+		rateKB  = 20 << 10
+		enough  = 64 << 10
+		slackKB = 16 << 10 // the program itself
+	)
+	started := time.Now()
+	l := start(t, "memory", "--size", "64GB", "--rate", "20MB", "--wait", wait.String())
+	l.await("memory", func() bool { return l.kB("status", "VmRSS") >= enough })
+	if took, least := time.Since(started), wait+time.Second*(enough-slackKB)/rateKB; took < least {
+		t.Errorf("took %d kB within %v, which takes %v", enough, took, least)
+	}
+	l.stop(syscall.SIGTERM)
+	var said struct{ Begins time.Time }
+	err := json.Unmarshal(l.stdout.Bytes(), &said)
+	if begins := said.Begins; err != nil || begins.Before(started.Add(wait)) || begins.After(time.Now()) {
+		t.Errorf("started at %v, said %q: %v", started, &l.stdout, err)
+	}
+}
+
+// Who takes memory without end can be ended at any time.
+func TestTakingMemoryCanBeEnded(t *testing.T) {
+	t.Parallel()
+	l := start(t, "memory", "--size", "64GB", "--rate", "1GB")
+	l.await("memory", func() bool { return l.kB("status", "VmRSS") >= 64<<10 })
+	l.stop(syscall.SIGTERM)
+}
+
 func TestWebAnswers(t *testing.T) {
 	free, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -250,6 +282,8 @@ func TestMisuse(t *testing.T) {
 		{[]string{"cpu", "--workers", "-1"}, "--workers is -1, and must be at least 1"},
 		{[]string{"cpu", "--workers", "2.5"}, `--workers: not a whole number: "2.5"`},
 		{[]string{"memory", "--size", "x"}, `--size: not a size such as 64MB: "x"`},
+		{[]string{"memory", "--rate", "fast"}, `--rate: not a size such as 64MB: "fast"`},
+		{[]string{"memory", "--wait", "-1s"}, "--wait is -1s, and must not be negative"},
 		{[]string{"memory", "--size", "-1"}, `--size: not a size such as 64MB: "-1"`},
 	}
 	for _, test := range tests {

@@ -74,7 +74,7 @@ func (k *killer) attemptOver(docker *client.Client, t target) outcome {
 	if !k.only.on(found.Config.Labels) {
 		return outcome{result: record.ResultDryRun, why: "not labelled " + k.only.String() + ", as --only wants it", follows: follows}
 	}
-	end = k.stop(docker, t)
+	end = k.stop(docker, t, found)
 	if end.result != record.ResultKilled {
 		return end
 	}
@@ -227,13 +227,17 @@ func unkillable(labels map[string]string, all bool) string {
 // where its stop signal was enough. Docker may fail meanwhile, such as while it
 // restarts: then it is tried again. The grace runs from the first try that
 // Docker may have had.
-func (k *killer) stop(docker *client.Client, t target) outcome {
+func (k *killer) stop(docker *client.Client, t target, before *container.InspectResponse) outcome {
 	start := time.Now()
 	deadline := start.Add(k.patience)
 	var begun time.Time // of the first try that Docker may have had
 	for {
 		if end := k.noMoreTries(begun, t.sampled); end.result != "" {
 			return end
+		}
+		if t.grace == 0 && begun.IsZero() && endNow(before) {
+			begun = time.Now()
+			deadline = begun.Add(k.patience)
 		}
 		sent, left := time.Now(), t.grace
 		if !begun.IsZero() {
