@@ -16,7 +16,7 @@ import (
 // and what cannot be seen from here or is not ours to end.
 func endNow(found *container.InspectResponse) bool {
 	pid := found.State.Pid
-	if pid <= 1 || found.HostConfig == nil || !found.HostConfig.RestartPolicy.IsNone() {
+	if pid <= 1 || found.ID == "" || found.HostConfig == nil || !found.HostConfig.RestartPolicy.IsNone() {
 		return false
 	}
 	fd, err := unix.PidfdOpen(pid, 0)
