@@ -41,6 +41,38 @@ func TestDownEndsAllGoverning(t *testing.T) {
 	}
 }
 
+// A kill that had begun is in the log where the whole pipeline is told to end, as a
+// host does that shuts down.
+func TestKillIsLoggedThoughAllAreToldToEnd(t *testing.T) {
+	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGHUP} {
+		t.Run(sig.String(), func(t *testing.T) {
+			w := newWorld(t, "WINNOW_SPAWN=0", "WINNOW_INTERVAL=1", "WINNOW_ENFORCE=1", "WINNOW_SPAN=500ms", "WINNOW_GRACE=3s")
+			policy := filepath.Join(t.TempDir(), "policy.toml")
+			if err := os.WriteFile(policy, []byte("version = 1\n[[rule]]\nname = \"all\"\nmatch = [\"label=theirs="+w.name+"\"]\n"), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			w.settings = append(w.settings, "WINNOW_POLICY="+policy)
+			w.run(0, "up")
+			stubborn := w.managed("theirs="+w.name, true)
+			loop := w.start(w.command("loop"))
+			w.eventually("a kill that has begun", func() bool { return w.isStopped(stubborn) })
+			loop.Process.Signal(syscall.SIGTERM)
+			for _, pid := range w.processes("") {
+				if pid != loop.Process.Pid {
+					syscall.Kill(pid, sig)
+				}
+			}
+			loop.wait()
+			w.eventually("nothing governs", func() bool { return len(w.processes("")) == 0 })
+			if w.lives(stubborn) || w.kills()[stubborn] != "killed" {
+				t.Errorf("lives %v, logged %q:\n%s", w.lives(stubborn), w.kills()[stubborn], loop.output())
+			}
+			w.run(0, "down")
+			w.isDown()
+		})
+	}
+}
+
 // What down finds condemned, but not yet being stopped, it saves.
 func TestDownBeforeTheStop(t *testing.T) {
 	w := newWorld(t, "WINNOW_SPAWN=0", "WINNOW_INTERVAL=1", "WINNOW_ENFORCE=1", "WINNOW_SPAN=500ms",

@@ -47,3 +47,23 @@ func TestTerminalThatTakesNothing(t *testing.T) {
 		})
 	}
 }
+
+// Nor does what was stopped, as a loop with Ctrl-Z, hold up down.
+func TestDownEndsWhatIsStopped(t *testing.T) {
+	for _, stopped := range []string{"loop", "logpost"} {
+		t.Run(stopped, func(t *testing.T) {
+			w := newWorld(t, "WINNOW_SPAWN=0", "WINNOW_INTERVAL=1", "WINNOW_SPAN=500ms")
+			loop := w.start(w.command("loop", "--dry-run"))
+			w.eventually("a snapshot has come through", func() bool { return w.has("beat") })
+			pid := loop.Process.Pid
+			if stopped != "loop" {
+				pid = w.pid(stopped)
+			}
+			if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+				t.Fatal(err)
+			}
+			w.run(0, "down")
+			w.isDown()
+		})
+	}
+}

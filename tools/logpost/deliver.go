@@ -32,6 +32,8 @@ type deliverer struct {
 	token string       // the file of the store's, "" for none
 	spool *spool.Spool // nil where there is none
 
+	toTheEnd bool // of the input, whatever signal comes
+
 	batch *batch    // that lines are added to
 	due   time.Time // when it is to go, however small
 
@@ -57,7 +59,7 @@ type deliverer struct {
 }
 
 func newDeliverer(t *cli.Tool, o *options) *deliverer {
-	d := &deliverer{t: t, ids: spool.NewIDs(), store: &client.Client{URL: o.to, Token: o.token, Timeout: o.timeout}, token: o.file, batch: &batch{}, beat: o.beat}
+	d := &deliverer{t: t, ids: spool.NewIDs(), store: &client.Client{URL: o.to, Token: o.token, Timeout: o.timeout}, token: o.file, toTheEnd: o.toTheEnd, batch: &batch{}, beat: o.beat}
 	if o.spool != "" {
 		d.spool = spool.New(o.spool, int64(o.spoolMax))
 	}
@@ -73,6 +75,9 @@ func (d *deliverer) run(ctx context.Context, in *input) {
 			time.AfterFunc(lastWait, func() { end(fmt.Errorf("%s gave no answer before the end", d.store.URL)) })
 		})()
 		d.store.Until = until
+	}
+	if d.toTheEnd {
+		ctx = context.WithoutCancel(ctx)
 	}
 	d.begin()
 	for {

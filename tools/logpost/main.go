@@ -44,6 +44,8 @@ twice, is set aside in DIR as *.refused; a message names the file.
 
 SIGINT, SIGTERM, SIGHUP and SIGQUIT end the input: what was read is delivered or
 kept, and then logpost ends; with --spool the store has half a second for that. Those that came before it does change nothing.
+With --to-the-end they do not end the input, and only the store has less time: in a
+pipe whose whole group is told to end, what a stage before has left to say comes through.
 Over TLS, a certificate of one's own is trusted by SSL_CERT_FILE=FILE.`
 
 type options struct {
@@ -54,6 +56,7 @@ type options struct {
 	file     string // of the token, "" for none
 	timeout  time.Duration
 	beat     string
+	toTheEnd bool
 }
 
 func main() { cli.Main("logpost", run) }
@@ -89,6 +92,7 @@ func parse(t *cli.Tool, args []string, stdout io.Writer) (*options, error) {
 	t.StringVar(&o.file, "token-file", "", "file with the store's token, which only its owner should be able to read")
 	t.DurationVar(&o.timeout, "timeout", 5*time.Second, "give the store this long to answer for a batch")
 	t.StringVar(&o.beat, "beat", "", "touch this file whenever the end of a snapshot is stored, or kept in --spool")
+	t.BoolVar(&o.toTheEnd, "to-the-end", false, "read on to the end of the input, whatever signal comes")
 	t.LockMemoryFlag()
 	if err := t.Parse(args, stdout, 0); err != nil {
 		return nil, err

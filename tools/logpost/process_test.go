@@ -117,6 +117,27 @@ func TestSignals(t *testing.T) {
 	}
 }
 
+// With --to-the-end what comes after a signal is stored, or on disk, too.
+func TestSignalsBeforeTheEnd(t *testing.T) {
+	t.Parallel()
+	store := newFakeStore(t)
+	dir := t.TempDir()
+	p := start(t, exec.Command("logpost", "--to", store.URL, "--spool", dir, "--to-the-end"))
+	p.sends(t, records(1, 3))
+	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGHUP, syscall.SIGINT} {
+		p.Process.Signal(sig)
+		time.Sleep(400 * time.Millisecond) // the last of them is long after the first
+	}
+	p.sends(t, records(4, 3))
+	p.in.Close()
+	if err := p.end(t); err != nil {
+		t.Errorf("%v, said %s", err, p.said.String())
+	}
+	if got := strings.Join(store.got(), "\n") + "\n" + textOf(t, dir, spool.Waiting); got != records(1, 6) {
+		t.Errorf("stored and kept %q", got)
+	}
+}
+
 // A store that hangs does not keep logpost from ending, nor costs a line.
 func TestSignalsWhileTheStoreHangs(t *testing.T) {
 	t.Parallel()

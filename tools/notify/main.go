@@ -15,10 +15,13 @@ import (
 	"math"
 	"os"
 	"os/signal"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"winnow/tools/internal/cli"
 	"winnow/tools/internal/record"
@@ -55,6 +58,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		t.Warn("%s: warnings are told anew: %v", *state, err)
 	}
+	onlyForUs()
 	q := &queue{lines: make(chan string, *room), stop: make(chan struct{}), command: t.Args(), timeout: *timeout, warn: t.Warn}
 	ctx, end := context.WithCancel(ctx)
 	defer end()
@@ -75,6 +79,18 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		t.Warn("%v", err)
 	}
 	return nil
+}
+
+// onlyForUs keeps from the command what files we were handed open, but for the first
+// three. Among them is the lock that tells who governs, and what a command leaves
+// behind in a session of its own, such as a mailer, would hold it.
+func onlyForUs() {
+	open, _ := os.ReadDir("/proc/self/fd")
+	for _, one := range open {
+		if fd, err := strconv.Atoi(one.Name()); err == nil && fd > 2 {
+			unix.CloseOnExec(fd)
+		}
+	}
 }
 
 // heed ends it after a first signal, once nothing waits or a while is over, and at once

@@ -358,3 +358,23 @@ func TestForgetsWarnings(t *testing.T) {
 		t.Errorf("remembers %d", len(told))
 	}
 }
+
+// A command has none of the files that notify was handed open: a lock that it leaves
+// to a process of its own would never be given back.
+func TestCommandHasNoFilesOfOurs(t *testing.T) {
+	dir := t.TempDir()
+	lock, err := os.Create(filepath.Join(dir, "lock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	cmd := exec.Command("notify", "sh", "-c", "ls -l /proc/$$/fd >"+filepath.Join(dir, "open")) // which testscript.Main puts into PATH
+	cmd.ExtraFiles, cmd.Stdin = []*os.File{lock}, strings.NewReader(kill(1))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	open, err := os.ReadFile(filepath.Join(dir, "open"))
+	if err != nil || strings.Contains(string(open), lock.Name()) {
+		t.Errorf("%v: the command has open:\n%s", err, open)
+	}
+}
