@@ -207,7 +207,7 @@ func (j *judge) rule(n int) {
 func (j *judge) group(n int, g *group) {
 	r := &j.policy.Rules[n]
 	g.order(r, j.snapshot.TotalKB)
-	var before *oneCase // who would go first, but is too new
+	var before, dying *oneCase // who would go first, but is too new; who was condemned, and is there still
 	for i := len(g.members) - 1; i >= 0; i-- {
 		one, st := g.members[i].oneCase, g.members[i].state
 		if one.tooNew {
@@ -222,12 +222,17 @@ func (j *judge) group(n int, g *group) {
 		case i < g.keep:
 		case before != nil:
 			o.stage = limited
+		case dying != nil && !one.life.counted:
+			o.stage, o.before = limited, dying
 		case r.For > 0 && st.Held < r.For:
 			o.stage = waiting
 		case r.Notice > 0 && st.KillAt.IsZero():
 			o.stage, o.due, o.begin = warned, j.snapshot.Time.Add(r.Notice), st
 		case r.Notice > 0 && (j.memory.at < st.Due || j.snapshot.Time.Before(st.KillAt)):
 			o.stage = warned
+		case j.stillThere(one, n):
+			dying = one
+			o.stage, one.goneDry, one.gone = condemned, true, true
 		case !j.within(one, n, &o):
 			o.stage = limited
 		default:
@@ -250,6 +255,22 @@ func (j *judge) group(n int, g *group) {
 func (r *Rule) byMemoryAlone() bool {
 	cpu := slices.ContainsFunc(r.Conditions, func(c Condition) bool { return c.Key == "cpu" })
 	return r.Order == "memory" && r.Class == "" && !cpu
+}
+
+// longestEnd is how long the next waits for the memory of who was condemned: one that
+// cannot be killed holds it up no longer.
+const longestEnd = 30 * time.Second
+
+// stillThere tells whether a rule that goes by the host has condemned the container
+// before, so that the host is as it is because its end takes long.
+func (j *judge) stillThere(one *oneCase, n int) bool {
+	r := &j.policy.Rules[n]
+	return r.oneByOne() && one.life.counted && j.memory.at < j.memory.rules[n].Most.Until
+}
+
+// oneByOne tells whether it depends on the end of one container who goes next.
+func (r *Rule) oneByOne() bool {
+	return r.Mode == ModeEnforce && !r.Most.none() && slices.ContainsFunc(r.Conditions, func(c Condition) bool { return c.ofHost() })
 }
 
 // within counts a condemnation, unless a bound is reached. A container counts
@@ -282,6 +303,9 @@ func (j *judge) within(one *oneCase, n int, o *outcome) bool {
 	own.count(r.Most, m.at)
 	if all.count(j.policy.Most, m.at); r.Mode == ModeEnforce {
 		m.MostDry.count(j.policy.Most, m.at) // a dry rule judges as if all were enforced
+	}
+	if r.oneByOne() {
+		own.Until = m.at + int64(longestEnd)
 	}
 	*counted, m.urgent = true, true
 	if st := one.life.at(n); st != nil {

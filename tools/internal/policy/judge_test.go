@@ -118,6 +118,15 @@ func TestRules(t *testing.T) {
 			{1, []*Container{box("a", 9, 300), box("b", 9, 150)}, func(s *Snapshot) { s.AvailableKB = 70 << 10 }, "a kill, b keep, 1 limited"},
 			{2, []*Container{box("a", 9, 300), box("b", 9, 150)}, func(s *Snapshot) { s.AvailableKB = 70 << 10 }, "a kill, b keep"},
 			{6, []*Container{box("b", 9, 150)}, func(s *Snapshot) { s.AvailableKB = 70 << 10 }, "b kill"}}},
+		{"the host's memory, and the one that took it ends late", "[[rule]]\nhost_available=\"< 8%\"\norder=\"memory\"\nmost=\"1/5s\"", []step{
+			{0, []*Container{box("a", 9, 300), box("b", 9, 150)}, func(s *Snapshot) { s.AvailableKB = 70 << 10 }, "a kill, b keep, 1 limited"},
+			{10, []*Container{box("a", 9, 400), box("b", 9, 150)}, func(s *Snapshot) { s.AvailableKB = 70 << 10 }, "a kill, b keep"},
+			{20, []*Container{box("b", 9, 150)}, func(s *Snapshot) { s.AvailableKB = 100 << 10 }, "b keep"},
+			{29, []*Container{box("b", 9, 150)}, func(s *Snapshot) { s.AvailableKB = 70 << 10 }, "b kill"}}},
+		{"the host's memory, and the one that took it does not end", "[[rule]]\nhost_available=\"< 8%\"\norder=\"memory\"\nmost=\"1/5s\"", []step{
+			{0, []*Container{box("a", 9, 300), box("b", 9, 150)}, func(s *Snapshot) { s.AvailableKB = 70 << 10 }, "a kill, b keep, 1 limited"},
+			{29, []*Container{box("a", 9, 300), box("b", 9, 150)}, func(s *Snapshot) { s.AvailableKB = 70 << 10 }, "a kill, b keep"},
+			{30, []*Container{box("a", 9, 300), box("b", 9, 150)}, func(s *Snapshot) { s.AvailableKB = 70 << 10 }, "a kill, b kill"}}},
 		{"a cause", "[[rule]]\ncause=\"available\"", []step{
 			{0, one(9), func(s *Snapshot) { s.Cause = "clock" }, "a keep"}, {1, one(9), nil, "a keep"},
 			{2, one(9), func(s *Snapshot) { s.Cause = "available" }, "a kill"}}},

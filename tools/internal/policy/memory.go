@@ -83,7 +83,8 @@ type dropped struct{ id, rule, mode, why string }
 // window is when the latest condemnations were.
 type window struct {
 	Times []int64
-	Said  bool // that the bound is reached
+	Said  bool  // that the bound is reached
+	Until int64 `json:",omitempty"` // until then the next waits for who was condemned to be gone
 }
 
 func (w *window) room(m Most, at int64) bool {
@@ -206,6 +207,7 @@ func (m *Memory) rebase(at int64) {
 		for i := range w.Times {
 			w.Times[i] = at
 		}
+		w.Until = 0
 	}
 }
 

@@ -82,8 +82,11 @@ func (j *judge) ruleReason(one *oneCase) string {
 	case staying:
 		return head + ": " + o.place(o.group.words())
 	case limited:
-		if o.before != nil {
+		if o.before != nil && o.before.tooNew {
 			return head + ": it is after " + o.before.title() + ", which is too new to be judged"
+		}
+		if o.before != nil {
+			return head + ": its turn is later, since " + o.before.title() + " is condemned and still there"
 		}
 		return head + ": its turn is later, since no more than " + o.most.String() + " are condemned"
 	case wouldWarn:
