@@ -10,6 +10,7 @@ first='' next='' beside=()
 # new_pipe makes a pipe: its ends are the descriptors $reads and $writes.
 new_pipe() {
   local fifo=$WINNOW_STATE/pipe.$$ both
+  rm -f -- "$fifo" # of one that was killed right here
   mkfifo --mode=600 -- "$fifo"
   exec {both}<>"$fifo" # so that neither of the next two waits for the other
   exec {reads}<"$fifo"

@@ -387,10 +387,10 @@ var hostile = strings.Repeat("\x01", 4096)
 
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(5*time.Minute); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		if ok() {
 			return
 		}
 	}
-	t.Fatalf("not %s after a minute", what)
+	t.Fatalf("not %s after five minutes", what)
 }
