@@ -13,7 +13,7 @@ const samePolicy = `version = 1
 
 [[rule]]
 name = "busy"
-cpu = "> 20%"
+cpu = "> 2%"
 for = "300ms"
 notice = "500ms"
 forgive = "200ms"

@@ -18,6 +18,8 @@ const (
 	stateEvery = 10 * time.Second
 	// stagesEvery is how often the stages are told.
 	stagesEvery = time.Minute
+	// stagesFirst is when for the first time, or after ten beats: those behind are started after this one.
+	stagesFirst = 5 * time.Second
 	// tellEvery is how often skipped beats are told of: a reader that is slow for good makes one of each two late.
 	tellEvery = 10 * time.Second
 )
@@ -79,7 +81,7 @@ func (l *loop) run(ctx context.Context) error {
 
 func (l *loop) snapshots(ctx context.Context) error {
 	beat := beat{start: time.Now(), every: l.every}
-	l.written = beat.start
+	l.written, l.staged = beat.start, beat.start.Add(min(stagesFirst, 10*l.every)-stagesEvery)
 	for cause := record.CauseClock; ; {
 		began := time.Now()
 		l.skip(beat.pass(began)-1, "it woke late")
