@@ -37,7 +37,7 @@ var soakStages = []string{"classify", "readsysinfo", "logpost", "namectr", "tee"
 // (20m, say), else in short: containers come and go, the engine goes away and comes
 // back, and so does logd, and stages are killed.
 func TestSoak(t *testing.T) {
-	long := 70 * time.Second
+	long := 40 * time.Second
 	pause := 15 * time.Second // at most, of what shares its processors with the other tests
 	if text := os.Getenv("WINNOW_SOAK"); text != "" {
 		var err error
@@ -97,7 +97,7 @@ type stageUse struct {
 
 // run lets things happen, each at its share of the time.
 func (s *soak) run(long time.Duration, gate *gate) {
-	away := long / 20
+	away := max(long/20, 3*time.Second)
 	kill, look, come := time.NewTicker(max(long/10, 11*time.Second)), time.NewTicker(time.Second), time.NewTicker(2*time.Second)
 	defer kill.Stop()
 	defer look.Stop()
@@ -228,7 +228,11 @@ func (s *soak) check(pause time.Duration) {
 	for _, name := range slices.Sorted(maps.Keys(s.stages)) {
 		use := s.stages[name]
 		t.Logf("%s: at most %.1f MiB and %d descriptors; grown by %.1f MiB in its last life", name, float64(use.maxKB)/1024, use.maxF, float64(use.grown)/1024)
-		if use.maxKB > 64<<10 || use.maxF > 64 || use.grown > 8<<10 {
+		files := 64
+		if name == "readsysinfo" {
+			files = 400 // it keeps those of each container open, and there are other tests' containers
+		}
+		if use.maxKB > 64<<10 || use.maxF > files || use.grown > 8<<10 {
 			t.Errorf("%s grows: %+v", name, use)
 		}
 	}

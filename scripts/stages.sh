@@ -54,7 +54,7 @@ last() {
 }
 
 # await_stages returns when all have ended: the status is that of the first that
-# failed. It looks ever less often, to once a second, since `wait -n` misses what
+# failed. It looks ever less often, to every half second, since `wait -n` misses what
 # has ended before.
 await_stages() {
   local pid status all=0 said seconds pause=5
@@ -69,8 +69,8 @@ await_stages() {
       unset "stages[$pid]"
       if [[ -v stages[$first] ]]; then kill -TERM "$first" || true; fi
     done
-    pause=$((pause < 500 ? 2 * pause : 1000))
-    printf -v seconds '%d.%03d' "$((pause / 1000))" "$((pause % 1000))"
+    pause=$((pause < 250 ? 2 * pause : 500))
+    printf -v seconds '0.%03d' "$pause"
     ((${#stages[@]} == 0)) || nap "$seconds"
   done
   exec 2>&"$said" {said}>&-
