@@ -8,7 +8,7 @@ self=${0##*/}
 
 # A terminal that is gone is no reason to stop, nor to wait is one that takes nothing,
 # as after Ctrl-S or over a connection that is lost.
-say() { timeout --foreground 0.5 printf '%s: %s\n' "$self" "$*" >&2 || true; }
+say() { timeout --foreground 2 printf '%s: %s\n' "$self" "$*" >&2 || true; }
 die() {
   say "$*"
   exit 1

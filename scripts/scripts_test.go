@@ -50,7 +50,7 @@ func TestScripts(t *testing.T) {
 	}
 	testscript.RunT(serial{t}, testscript.Params{
 		Dir:      "testdata",
-		Deadline: time.Now().Add(8 * time.Minute), // then what runs in the background is ended too
+		Deadline: time.Now().Add(15 * time.Minute), // then what runs in the background is ended too
 		Setup: func(env *testscript.Env) error {
 			state, port := filepath.Join(env.WorkDir, "state"), freePort(t)
 			env.Vars = append(env.Vars,
