@@ -415,18 +415,16 @@ func (w *winnow) run(t *testing.T, env []string, command string) result {
 	return wait()
 }
 
-// govern runs a command that governs, and presses Ctrl-C when a pass is done.
+// govern runs a command that governs, and presses Ctrl-C when a snapshot is in the log.
 func (w *winnow) govern(t *testing.T, command string) result {
 	t.Helper()
-	last := filepath.Join(w.home, ".local/state/winnow/last")
-	if err := os.Remove(last); err != nil {
+	beat := filepath.Join(w.home, ".local/state/winnow/beat")
+	if err := os.Remove(beat); err != nil {
 		t.Fatal(err)
 	}
 	cmd, wait := w.start(t, nil, command)
-	for end := time.Now().Add(3 * time.Minute); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
-		if _, err := os.Stat(last); err == nil {
-			break
-		}
+	if !within(3*time.Minute, func() bool { _, err := os.Stat(beat); return err == nil }) {
+		t.Error("no snapshot comes to the log")
 	}
 	if err := syscall.Kill(-cmd.Process.Pid, syscall.SIGINT); err != nil {
 		t.Error(err)
