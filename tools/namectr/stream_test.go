@@ -60,6 +60,13 @@ func (s *stream) answer(context.Context) (known, error) {
 	return all, nil
 }
 
+// askedAt is when the engine was asked.
+func (s *stream) askedAt() []time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.asked)
+}
+
 // change has what f changes be so for the answers to come.
 func (s *stream) change(f func()) {
 	s.mu.Lock()
@@ -107,8 +114,8 @@ func TestAsksWhenThereIsNews(t *testing.T) {
 		if names, _ := s.snapshot(t, 1, 2); names != "renamed b" && names != "a b" {
 			t.Errorf("named %q", names)
 		}
-		if len(s.asked) != 2 {
-			t.Errorf("asked at %v", s.asked)
+		if len(s.askedAt()) != 2 {
+			t.Errorf("asked at %v", s.askedAt())
 		}
 		s.change(func() { s.running[1], s.takes = "again", 500*time.Millisecond })
 		for range 65 {
@@ -116,8 +123,8 @@ func TestAsksWhenThereIsNews(t *testing.T) {
 				t.Errorf("waited %v for what it knows", took)
 			}
 		}
-		if names, _ := s.snapshot(t, 1, 2); names != "again b" || len(s.asked) != 3 {
-			t.Errorf("named %q, asked at %v", names, s.asked)
+		if names, _ := s.snapshot(t, 1, 2); names != "again b" || len(s.askedAt()) != 3 {
+			t.Errorf("named %q, asked at %v", names, s.askedAt())
 		}
 	})
 }
@@ -132,17 +139,17 @@ func TestBacksOffFromAnotherEngines(t *testing.T) {
 				t.Fatalf("named %q", names)
 			}
 		}
-		if want := []time.Duration{0, time.Second, 3 * time.Second, 7 * time.Second, 15 * time.Second, 31 * time.Second}; !slices.Equal(s.asked[:6], want) {
-			t.Errorf("asked at %v", s.asked)
+		if want := []time.Duration{0, time.Second, 3 * time.Second, 7 * time.Second, 15 * time.Second, 31 * time.Second}; !slices.Equal(s.askedAt()[:6], want) {
+			t.Errorf("asked at %v", s.askedAt())
 		}
-		if len(s.asked) > 20 {
-			t.Errorf("asked %d times in ten minutes", len(s.asked))
+		if len(s.askedAt()) > 20 {
+			t.Errorf("asked %d times in ten minutes", len(s.askedAt()))
 		}
-		before := len(s.asked)
+		before := len(s.askedAt())
 		s.snapshot(t, 1, 7, 8) // 8 is only just starting
 		s.change(func() { s.running[8] = "c" })
-		if names, _ := s.snapshot(t, 1, 7, 8); names != "a - c" || len(s.asked) != before+2 {
-			t.Errorf("named %q, asked %d times more", names, len(s.asked)-before)
+		if names, _ := s.snapshot(t, 1, 7, 8); names != "a - c" || len(s.askedAt()) != before+2 {
+			t.Errorf("named %q, asked %d times more", names, len(s.askedAt())-before)
 		}
 	})
 }
@@ -168,7 +175,7 @@ func TestOutlivesAnEngine(t *testing.T) {
 				waits++
 			}
 		}
-		if asked := len(s.asked); asked > 16 || waits > asked {
+		if asked := len(s.askedAt()); asked > 16 || waits > asked {
 			t.Errorf("asked %d times in five minutes, waited %d times", asked, waits)
 		}
 		s.change(func() { s.takes, s.err, s.running[2] = 0, nil, "b" })
