@@ -63,6 +63,9 @@ func (k *killer) attempt(t target) outcome {
 
 // attemptOver is attempt over a connection.
 func (k *killer) attemptOver(docker *client.Client, t target) outcome {
+	if a := k.endMet(t); a != nil {
+		return k.stopped(docker, t, k.stop(docker, t, nil), a)
+	}
 	found, end := k.examine(k.ctx, docker, t.id, t.sampled)
 	if end.result != "" {
 		return end
@@ -75,14 +78,47 @@ func (k *killer) attemptOver(docker *client.Client, t target) outcome {
 		return outcome{result: record.ResultDryRun, why: "not labelled " + k.only.String() + ", as --only wants it", follows: follows}
 	}
 	end = k.stop(docker, t, found)
+	return k.stopped(docker, t, end, &acquaintance{signal: found.Config.StopSignal, follows: follows})
+}
+
+// endMet ends a container without a grace that was met, before it is asked to stop.
+func (k *killer) endMet(t target) *acquaintance {
+	if t.grace > 0 {
+		return nil
+	}
+	return k.met.end(t)
+}
+
+// stopped tells of a stop that came to this end.
+func (k *killer) stopped(docker *client.Client, t target, end outcome, of *acquaintance) outcome {
 	if end.result != record.ResultKilled {
 		return end
 	}
-	end.signal, end.follows = cmp.Or(end.signal, stopSignal(found.Config.StopSignal)), follows
+	end.signal, end.follows = cmp.Or(end.signal, stopSignal(of.signal)), of.follows
 	if k.remove {
 		k.removeContainer(docker, t.id)
 	}
 	return end
+}
+
+// look asks about a container that is not condemned. One that may be killed, and
+// without Docker, is held.
+func (k *killer) look(ctx context.Context, id string) (a acquaintance, answered bool) {
+	docker, err := k.docker.get()
+	if err != nil {
+		return a, false
+	}
+	found, end := k.examine(ctx, docker, id, time.Now())
+	switch {
+	case end.result == record.ResultFailed:
+		k.docker.renew(docker)
+		return a, false
+	case end.result != "" || !k.only.on(found.Config.Labels):
+		return a, end.result != record.ResultGone
+	}
+	a.started, _ = time.Parse(time.RFC3339, found.State.StartedAt) // as spared has read it
+	a.signal, a.follows, a.process = found.Config.StopSignal, k.whatFollows(found), hold(found)
+	return a, true
 }
 
 // whatFollows tells what else the end of a container brings with it, as far as
@@ -212,6 +248,11 @@ func unkillable(labels map[string]string, all bool) string {
 	for name, value := range labels {
 		consent.Label(name, value)
 	}
+	return forbidden(consent, all)
+}
+
+// forbidden says why a container of that consent may not be killed.
+func forbidden(consent record.Consent, all bool) string {
 	switch {
 	case consent.Unread != "":
 		return "its label " + consent.Unread + " cannot be read"
@@ -227,10 +268,14 @@ func unkillable(labels map[string]string, all bool) string {
 // where its stop signal was enough. Docker may fail meanwhile, such as while it
 // restarts: then it is tried again. The grace runs from the first try that
 // Docker may have had.
+// It has begun where before is nil: the container was ended without Docker.
 func (k *killer) stop(docker *client.Client, t target, before *container.InspectResponse) outcome {
 	start := time.Now()
 	deadline := start.Add(k.patience)
 	var begun time.Time // of the first try that Docker may have had
+	if before == nil {
+		begun = start
+	}
 	for {
 		if end := k.noMoreTries(begun, t.sampled); end.result != "" {
 			return end

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"maps"
+	"strings"
 	"sync"
 	"time"
 
@@ -28,6 +29,7 @@ type killer struct {
 	under  context.Context // its end leaves those alone that have begun
 	out    *output
 	docker connection
+	met    *met
 	turns  chan struct{}
 	kills  sync.WaitGroup
 
@@ -59,8 +61,10 @@ func newKiller(ctx, under context.Context, s settings, out *output) *killer {
 	connect := func() (*client.Client, error) {
 		return client.NewClientWithOpts(client.FromEnv, client.WithAPIVersionNegotiation())
 	}
-	return &killer{settings: s, ctx: ctx, under: under, out: out, docker: connection{make: connect},
+	k := &killer{settings: s, ctx: ctx, under: under, out: out, docker: connection{make: connect},
 		turns: make(chan struct{}, parallel), begun: map[string]bool{}, again: map[string]again{}}
+	k.met = newMet(ctx, k.look)
+	return k
 }
 
 // connection is the one to Docker, which all kills share.
@@ -107,7 +111,9 @@ func (k *killer) begin(line *record.Line) {
 			}
 		}
 		maps.DeleteFunc(k.again, func(_ string, a again) bool { return time.Since(a.at) > maxPause })
+		k.met.turn()
 	}
+	k.meet(line)
 	if line.Type() != record.TypeContainer || line.Get("verdict").Str != record.VerdictKill || k.closed {
 		return
 	}
@@ -126,6 +132,21 @@ func (k *killer) begin(line *record.Line) {
 		t.grace = time.Duration(grace.Num) * time.Millisecond
 	}
 	k.kills.Go(func() { k.carryOut(kill, t) })
+}
+
+// meet has Docker asked early about a container that it is allowed to kill, by its
+// line.
+func (k *killer) meet(line *record.Line) {
+	if !k.askEarly || k.dryRun || k.closed || line.Type() != record.TypeContainer {
+		return
+	}
+	var consent record.Consent
+	for name, value := range line.Get("labels").ForEach {
+		consent.Label(name.Str, value.Str)
+	}
+	if forbidden(consent, k.all) == "" {
+		k.met.meet(strings.Clone(line.Get("id").Str))
+	}
 }
 
 // carryOut waits for the kill's turn, does it and reports it.
@@ -163,4 +184,5 @@ func (k *killer) wait() {
 	k.closed = true
 	k.mu.Unlock()
 	k.kills.Wait()
+	k.met.close()
 }

@@ -19,6 +19,8 @@ kill: its stop signal, --grace, then SIGKILL. What became of it is one more line
 of type kill. Right before, it asks Docker about the container again, and lets
 it live where its labels forbid it, where it was restarted since the sample, or
 where the sample is older than --max-age. A log that is replayed kills nothing.
+With --ask-early it asks about each when it first comes, and one without a grace
+then ends however slow Docker is: its labels never change.
 With --only, what lacks the label is not stopped either, but reported as with
 --dry-run. When the file of --while is gone, when stdout is, or with the first
 SIGINT, SIGTERM, SIGQUIT or SIGHUP, no stop begins any more; those that have
@@ -34,6 +36,7 @@ func main() {
 type settings struct {
 	grace, maxAge, timeout time.Duration
 	remove, dryRun, all    bool
+	askEarly               bool
 	only                   label
 	while                  *cli.While
 
@@ -63,6 +66,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	t.BoolVar(&s.dryRun, "dry-run", false, "ask all questions and print the lines, but stop nothing")
 	t.Var(&s.only, "only", "stop only what carries this label, with this value; for all else, as with --dry-run")
 	t.BoolVar(&s.all, "all", false, "containers without the label winnow.managed=true may be killed too")
+	t.BoolVar(&s.askEarly, "ask-early", false, "ask Docker about a container when it first comes, not only when it is to be killed: one without a grace then ends at once, however slow Docker is")
 	s.while = t.WhileFlag()
 	t.LockMemoryFlag()
 	if err := t.Parse(args, stdout, 0); err != nil {

@@ -9,26 +9,45 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// endNow ends a container that has no grace without waiting for Docker, which
-// runs a program for each signal: where memory is short that takes seconds, and
-// has taken more than a minute. Docker is asked all the same, as ever. It tells
-// whether the signal was sent: it leaves to Docker what Docker would start again,
-// and what cannot be seen from here or is not ours to end.
-func endNow(found *container.InspectResponse) bool {
+// hold gives a descriptor of the container's process, by which it can be ended
+// without waiting for Docker: that runs a program for each signal, which takes
+// seconds where memory is short, and has taken more than a minute. It gives 0 where
+// Docker would start it again, and where it cannot be seen from here.
+func hold(found *container.InspectResponse) (process int) {
 	pid := found.State.Pid
 	if pid <= 1 || found.ID == "" || found.HostConfig == nil || !found.HostConfig.RestartPolicy.IsNone() {
-		return false
+		return 0
 	}
-	fd, err := unix.PidfdOpen(pid, 0)
+	process, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
-		return false
+		return 0
 	}
-	defer unix.Close(fd)
 	// What the descriptor is of has not ended as long as the number is its own: the
 	// container's process, if its cgroup is.
 	groups, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
 	if err != nil || !strings.Contains(string(groups), found.ID) {
+		unix.Close(process)
+		return 0
+	}
+	return process
+}
+
+// endHeld ends what hold gave, and tells whether it was still there. Docker is asked
+// to stop the container all the same, as ever.
+func endHeld(process int) bool {
+	if err := unix.PidfdSendSignal(process, unix.SIGKILL, nil, 0); err != nil {
+		unix.Close(process)
 		return false
 	}
-	return unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) == nil
+	go func() { // where it hangs on memory itself, its own is taken from it; not by kernels before 5.15
+		unix.Syscall(unix.SYS_PROCESS_MRELEASE, uintptr(process), 0, 0)
+		unix.Close(process)
+	}()
+	return true
+}
+
+// endNow ends a container that Docker has just told of.
+func endNow(found *container.InspectResponse) bool {
+	process := hold(found)
+	return process != 0 && endHeld(process)
 }

@@ -1,0 +1,185 @@
+package main
+
+import (
+	"io"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/client"
+
+	"winnow/tools/internal/dockertest"
+	"winnow/tools/internal/filtertest"
+	"winnow/tools/internal/record"
+)
+
+// door stands before the real engine: while it is shut, what was asked waits.
+type door struct {
+	shut     atomic.Bool
+	answered atomic.Int32
+}
+
+// newDoor puts the engine behind it into the environment.
+func newDoor(t *testing.T, docker *client.Client) *door {
+	t.Helper()
+	d := &door{}
+	to := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: "docker"})
+	to.Transport = docker.HTTPClient().Transport
+	dockertest.Engine(t).HandleFunc("/v1.41/", func(w http.ResponseWriter, r *http.Request) {
+		for d.shut.Load() {
+			select {
+			case <-r.Context().Done():
+				return
+			case <-time.After(time.Millisecond):
+			}
+		}
+		to.ServeHTTP(w, r)
+		d.answered.Add(1)
+	})
+	return d
+}
+
+// labelled is the line of a container before it is condemned.
+func labelled(id, labels string) string {
+	line := strings.Replace(condemned(id, 0), `"kill"`, `"keep"`, 1)
+	return strings.Replace(line, `"id"`, `"labels":{`+labels+`},"id"`, 1)
+}
+
+const managedLine = `"winnow.managed":"true"`
+
+// While Docker does not answer, what was met before and has no grace ends, and nothing
+// else does: neither what is protected nor what was not met. The lines tell when Docker
+// answers again.
+func TestEndsWhatWasMet(t *testing.T) {
+	docker := dockertest.Client(t)
+	start := func(labels map[string]string, host container.HostConfig) string {
+		return dockertest.Start(t, container.Config{Cmd: []string{"-ignore-term"}, Labels: labels}, host)
+	}
+	runs := func(id string) bool {
+		found, err := docker.ContainerInspect(t.Context(), id)
+		return err == nil && found.State.Running
+	}
+	ids := map[string]string{
+		"met": start(managed, container.HostConfig{}),
+		// Their lines say that they are managed alone, as forged ones may.
+		"protected":    start(map[string]string{record.LabelManaged: "true", record.LabelProtect: "true"}, container.HostConfig{}),
+		"unmanaged":    start(nil, container.HostConfig{}),
+		"restarts":     start(managed, container.HostConfig{RestartPolicy: container.RestartPolicy{Name: container.RestartPolicyAlways}}),
+		"with a grace": start(managed, container.HostConfig{}),
+		"new":          start(managed, container.HostConfig{}),
+	}
+	door := newDoor(t, docker)
+	in, feed := io.Pipe()
+	var stdout, stderr lockedBuffer
+	k := make(chan error, 1)
+	go func() {
+		k <- run(t.Context(), []string{"--ask-early", "--grace", "0", "--timeout", "500ms"}, in, &stdout, &stderr)
+	}()
+
+	io.WriteString(feed, hostLine)
+	for name, id := range ids {
+		if name != "new" {
+			io.WriteString(feed, labelled(id, managedLine))
+		}
+	}
+	eventually(t, "questions about all", func() bool { return int(door.answered.Load()) == len(ids)-1 })
+	door.shut.Store(true)
+	io.WriteString(feed, hostLine)
+	for name, id := range ids {
+		line := condemned(id, 0)
+		if name == "with a grace" {
+			line = strings.Replace(line, `"id"`, `"grace_ms":60000,"id"`, 1)
+		}
+		io.WriteString(feed, line)
+	}
+	eventually(t, "the end of what was met", func() bool { return !runs(ids["met"]) })
+	time.Sleep(time.Second) // for what must not end
+	for name, id := range ids {
+		if name != "met" && !runs(id) {
+			t.Errorf("%s has ended", name)
+		}
+	}
+	door.shut.Store(false)
+	feed.Close()
+	if err := <-k; err == nil || !strings.Contains(stderr.String(), "no answer from Docker within 500ms") {
+		t.Errorf("ended with %v, said %s", err, stderr.String())
+	}
+	kills := killLines(t, stdout.String())
+	at := slices.IndexFunc(kills, func(kill record.Kill) bool { return kill.ID == ids["met"] })
+	if at < 0 || kills[at].Result != record.ResultKilled || kills[at].Signal != "SIGKILL" {
+		t.Errorf("got %+v", kills)
+	}
+}
+
+// What was met is ended by what is known of it alone where that is of the sample's
+// container: not with a grace, nor in a dry run, nor another process of the same name.
+func TestMetIsNotAnother(t *testing.T) {
+	docker := dockertest.Client(t)
+	id := victim(t, "-ignore-term")
+	k := newKiller(t.Context(), t.Context(), settings{timeout: time.Minute, patience: time.Minute}, &output{w: io.Discard})
+	meet := func() {
+		k.met.meet(id)
+		k.met.asking.Wait()
+	}
+	meet()
+	if k.met.all[id].process == 0 {
+		t.Fatal("not held")
+	}
+	if k.endMet(target{id: id, sampled: time.Now(), grace: time.Second}) != nil {
+		t.Error("ended with a grace")
+	}
+	if k.endMet(target{id: id, sampled: time.Now().Add(-time.Hour)}) != nil {
+		t.Error("ended by a sample of before its start")
+	}
+	if k.endMet(target{id: filtertest.ID(1), sampled: time.Now()}) != nil {
+		t.Error("ended what was not met")
+	}
+	if err := docker.ContainerRestart(t.Context(), id, container.StopOptions{Timeout: new(int)}); err != nil {
+		t.Fatal(err)
+	}
+	if k.endMet(target{id: id, sampled: time.Now()}) != nil {
+		t.Error("ended another process")
+	}
+	meet()
+	if found, err := docker.ContainerInspect(t.Context(), id); err != nil || !found.State.Running {
+		t.Fatalf("it has ended: %v", err)
+	}
+	if a := k.endMet(target{id: id, sampled: time.Now()}); a == nil {
+		t.Error("not ended")
+	}
+}
+
+// Of many, and of those that are gone, no descriptor stays; about what Docker does not
+// know it is asked each ten seconds.
+func TestMeetsNoMoreThanThereAre(t *testing.T) {
+	e := newEngine(t, 600)
+	k := newKiller(t.Context(), t.Context(), settings{timeout: time.Minute, patience: time.Minute}, &output{w: io.Discard})
+	for range 3 {
+		k.met.turn()
+		for n := range 700 {
+			k.met.meet(filtertest.ID(n + 1))
+		}
+		k.met.asking.Wait()
+	}
+	if asked := len(e.heard("inspect")); asked != mostMet || len(k.met.all) != mostMet {
+		t.Errorf("asked %d times, knows %d", asked, len(k.met.all))
+	}
+	k.met.turn()
+	k.met.turn()
+	if len(k.met.all) != 0 {
+		t.Errorf("knows %d who are gone", len(k.met.all))
+	}
+	for range 3 {
+		k.met.meet(filtertest.ID(700))
+		k.met.asking.Wait()
+	}
+	if asked := len(e.heard("inspect " + strings.TrimLeft(filtertest.ID(700), "0"))); asked != 1 {
+		t.Errorf("asked %d times in a row about who is not there", asked)
+	}
+}
