@@ -8,6 +8,8 @@ TOOLS := $(notdir $(patsubst %/main.go,%,$(wildcard tools/*/main.go)))
 export CGO_ENABLED = 0
 # Of the module, of DKMS and of the tools.
 VERSION := $(shell sed -n 's/^PACKAGE_VERSION="\(.*\)"/\1/p' kernel/dkms.conf)
+PREFIX ?= /usr/local
+SYSCONFDIR ?= /etc
 FUZZTIME ?= 5s
 SOAK ?= 20m
 
@@ -19,6 +21,12 @@ help: ## list the targets
 build: ## build every tool, static and stripped, into bin/
 	scripts/deps build
 	go build -trimpath -ldflags='-s -w -X winnow/tools/internal/cli.version=$(VERSION)' -o bin/ $(TOOLS:%=./tools/%)
+
+.PHONY: install deb
+install: build ## below PREFIX=/usr/local, with the settings in SYSCONFDIR=/etc, inside DESTDIR
+	PREFIX=$(PREFIX) SYSCONFDIR=$(SYSCONFDIR) scripts/install $(DESTDIR)
+deb: build ## the Debian package, artifacts/winnow_VERSION_ARCH.deb
+	VERSION=$(VERSION) scripts/deb/build
 
 .PHONY: demo
 demo: ## the main job on real containers, from set-up to clean-up
@@ -62,6 +70,13 @@ test-kernels: ## the module's tests on Linux 5.10, 6.1, 6.12 and 7.x
 test-sanitize: ## its stress test on a kernel with KASAN, lockdep and kmemleak
 	scripts/deps test
 	$(MAKE) -C kernel test-sanitize
+
+.PHONY: test-package
+test-package: ## the package's life on a full Debian in an emulator, and what lintian says
+	scripts/deps test-package
+	$(MAKE) deb VERSION=99
+	$(MAKE) deb
+	WINNOW_PACKAGE=1 go test -count=1 -v -timeout 60m -run '^TestPackage$$' ./kernel/test
 
 .PHONY: lint
 lint: ## gofmt, vet, shellcheck, shfmt, checkpatch and sparse

@@ -1,9 +1,12 @@
 # shellcheck shell=bash
 # settings.sh is what can be set: each setting's name, default and kind. The
-# environment's value goes first, then the one that `up` saved, then the default.
+# environment's value goes first, then the one that `up` saved, then that of the
+# file of an installed winnow, etc/settings, then the default.
 # shellcheck disable=SC2034,SC2154 # what is set here and in lib.sh is used there and here
 # shellcheck source=scripts/kinds.sh
 . "$scripts/kinds.sh"
+# shellcheck source=scripts/state.sh
+. "$scripts/state.sh"
 
 # A line a setting: its name, default, kind (+ refuses zero), and the most that it may be.
 table='
@@ -35,24 +38,24 @@ table='
 names=()
 declare -A origin=()
 
-# Where winnow keeps its log, spool and locks. Docker, cron and sh must all be
-# able to take the path.
-set_state() {
-  export WINNOW_STATE="${WINNOW_STATE:-${XDG_STATE_HOME:-${HOME:-/root}/.local/state}/winnow}"
-  local state
-  printf -v state '%q' "$WINNOW_STATE"
-  [[ $WINNOW_STATE == /* ]] || { say "WINNOW_STATE must be an absolute path: $state" && exit 2; }
-  [[ $WINNOW_STATE != *[:\\[:cntrl:]]* ]] ||
-    { say "WINNOW_STATE must hold no colon, backslash or control character: $state" && exit 2; }
-  # up is there while winnow is up; it is called unfinished while up or down is
-  # under way, or where one of them did not come to its end.
-  up=$WINNOW_STATE/up unfinished=$WINNOW_STATE/unfinished governing=$WINNOW_STATE/governing
+# read_file puts the lines NAME=VALUE of etc/settings into written.
+read_file() {
+  local line name number=0
+  [[ -r $root/etc/settings ]] || return 0
+  file=$(readlink -f -- "$root/etc/settings")
+  while read -r line || [[ -n $line ]]; do
+    number=$((number + 1)) name=${line%%=*}
+    [[ -n $line && $line != '#'* ]] || continue
+    [[ $line == *=* && $table == *$'\n'"  $name "* ]] || { say "$file, line $number: no setting: $(printf %q "$line")" && exit 2; }
+    written[$name]=${line#*=}
+  done <"$file"
 }
 
 load_settings() {
-  local name value from kind most
-  local -A saved=()
+  local name value from kind most file
+  local -A saved=() written=()
   set_state
+  read_file
   for from in "$unfinished" "$up"; do
     [[ -r $from ]] || continue
     while IFS='=' read -r name value; do saved[$name]=$value; done <"$from"
@@ -65,6 +68,8 @@ load_settings() {
       origin[$name]=environment value=${!name}
     elif [[ -n ${saved[$name]:-} ]]; then
       origin[$name]="saved by up" value=${saved[$name]}
+    elif [[ -n ${written[$name]:-} ]]; then
+      origin[$name]=$file value=${written[$name]}
     else
       origin[$name]=default
     fi
@@ -92,8 +97,3 @@ save_settings() {
   { chosen && printf 'WINNOW_NAME=%s\nDOCKER_HOST=%s\n' "$WINNOW_NAME" "${DOCKER_HOST:-}"; } >"$1.new"
   mv -- "$1.new" "$1"
 }
-
-is_up() { [[ -e $up ]]; }
-
-# The containers that spawn made, as an argument for `docker ps`.
-ours() { printf 'label=winnow.test=%s' "$WINNOW_NAME"; }

@@ -29,6 +29,17 @@ func TestDKMS(t *testing.T) {
 	full(t, []string{"kernel/vm/dkms"}, "DKMS=1", "LIMIT=1800")
 }
 
+// TestPackage has the Debian package installed there, the machine started anew, the package upgraded while it governs,
+// removed and purged.
+func TestPackage(t *testing.T) {
+	if os.Getenv("WINNOW_PACKAGE") == "" {
+		t.Skip("boots two full machines, which takes minutes: make test-package")
+	}
+	keep := "KEEP=" + filepath.Join(t.TempDir(), "disk")
+	full(t, []string{"kernel/vm/package", "install"}, keep, "LIMIT=1200")
+	full(t, []string{"kernel/vm/package", "upgrade"}, keep, "LIMIT=1200")
+}
+
 // full runs a command of the tree in the full machine, and returns what that printed.
 func full(t testing.TB, command []string, env ...string) []byte {
 	t.Helper()
@@ -46,6 +57,9 @@ func full(t testing.TB, command []string, env ...string) []byte {
 	policies := exec.Command("cp", "-r", "--parents", "tools/classify/policies", dir)
 	policies.Dir = "../.."
 	run(t, policies)
+	if debs, _ := filepath.Glob("../../artifacts/*.deb"); debs != nil {
+		run(t, exec.Command("cp", append(debs, dir)...))
+	}
 	tools := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", dir+"/bin/", "../../tools/...", "../bench/watch")
 	tools.Env = append(os.Environ(), "CGO_ENABLED=0")
 	run(t, tools)

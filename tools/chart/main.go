@@ -21,7 +21,12 @@ import (
 const summary = `chart draws what records tell of a host, from the first of them to the last, as one of
 %s.
 What it holds of them is bounded, however many they are. Lines that are not records
-are reported, and passed over.`
+are reported, and passed over.
+
+Examples:
+
+  chart memory <2026-11-24.jsonl >memory.svg
+  readsysinfo --every 1s | head -n 1000 | chart --png --dark top-cpu >top.png`
 
 func main() { cli.Main("chart", run) }
 

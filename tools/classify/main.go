@@ -32,7 +32,12 @@ without end lines is judged at the next host line or when it ends.
 With --policy a file of rules decides instead: see the policies beside the source,
 and the README. With --state the rules' patience and notices outlast the call: what
 must not be forgotten is kept at once, patience every 10 s and at the end, as by a
-first SIGINT, SIGTERM or SIGHUP.`
+first SIGINT, SIGTERM or SIGHUP.
+
+Examples:
+
+  readsysinfo | namectr | classify --keep-high 1 | jq -r 'select(.verdict == "kill") | [.name, .reason] | @tsv'
+  classify --policy guard.toml --check </dev/null`
 
 func main() {
 	debug.SetGCPercent(200) // the lines are short-lived: a fifth less time for some more memory

@@ -25,7 +25,12 @@ With --only, what lacks the label is not stopped either, but reported as with
 --dry-run. When the file of --while is gone, when stdout is, or with the first
 SIGINT, SIGTERM, SIGQUIT or SIGHUP, no stop begins any more; those that have
 begun come to their end, and their lines are written. With a second signal,
-other than SIGHUP, their lines say that the end was not seen.`
+other than SIGHUP, their lines say that the end was not seen.
+
+Examples:
+
+  readsysinfo | namectr | classify | killctr --dry-run | jq 'select(.type == "kill")'
+  readsysinfo | namectr | classify --policy guard.toml | killctr --grace 30s --only role=ci >records.jsonl`
 
 func main() {
 	signal.Ignore(syscall.SIGPIPE) // what has begun is finished without a reader too

@@ -44,7 +44,12 @@ logd does not answer (421): it has those of loopback, that of --listen, and thos
 --allow-host. Pages of other origins are refused (403).
 
 A time is as in since=15m, 2d, 2026-11-21 or 2026-11-21T22:55:49Z, and is compared
-with the lines' own "time". Ids may be cut short.`
+with the lines' own "time". Ids may be cut short.
+
+Examples:
+
+  logd --dir /var/log/records --listen 127.0.0.1:7070 --token-file token --retain 30d --compress
+  logd --verify /var/log/records`
 
 // memoryLimit is what the garbage collector keeps to, in bytes, unless
 // GOMEMLIMIT says otherwise. It leaves room in a container of 128 MiB.

@@ -46,7 +46,11 @@ SIGINT, SIGTERM, SIGHUP and SIGQUIT end the input: what was read is delivered or
 kept, and then logpost ends; with --spool the store has half a second for that. Those that came before it does change nothing.
 With --to-the-end they do not end the input, and only the store has less time: in a
 pipe whose whole group is told to end, what a stage before has left to say comes through.
-Over TLS, a certificate of one's own is trusted by SSL_CERT_FILE=FILE.`
+Over TLS, a certificate of one's own is trusted by SSL_CERT_FILE=FILE.
+
+Examples:
+
+  readsysinfo | namectr | classify | logpost --to http://127.0.0.1:7070 --spool /var/spool/records --token-file token`
 
 type options struct {
 	to       *url.URL

@@ -19,7 +19,11 @@ One that Docker does not list is asked for again after 1 s, 2 s and so on. All o
 lines pass as they are. Where Docker does not answer, what is known stays known, new
 containers' lines pass unnamed and the exit status is 1: the later stages keep what
 they cannot name. Docker is asked again after 1 to 30 s.
-The engine is the one that DOCKER_HOST names, as for docker itself.`
+The engine is the one that DOCKER_HOST names, as for docker itself.
+
+Examples:
+
+  readsysinfo | namectr | jq -r 'select(.type == "container") | [.memory_kb, .name] | @tsv'`
 
 func main() { cli.Main("namectr", run) }
 

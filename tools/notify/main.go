@@ -32,7 +32,11 @@ with that line on its stdin. One runs at a time, the others wait in a queue, and
 no room there is dropped and counted: whatever the command does, the stream is read on. One
 that fails or takes too long is named, with the beginning of its stderr; its stdout goes
 nowhere. After the end of the input, or a signal, what waits has --timeout to be done; a
-second signal ends it at once. The exit status is 0 but for wrong usage.`
+second signal ends it at once. The exit status is 0 but for wrong usage.
+
+Examples:
+
+  readsysinfo | namectr | classify | killctr | notify --timeout 30s mail -s winnow root >records.jsonl`
 
 func main() { cli.Main("notify", run) }
 

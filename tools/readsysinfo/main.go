@@ -19,7 +19,7 @@ import (
 )
 
 const summary = `
-Prints a snapshot as JSON lines: one of type host, then one of type container
+readsysinfo prints a snapshot as JSON lines: one of type host, then one of type container
 for each running container and, with --processes, those of type process that
 belong to it, and last one of type end, which counts those before it.
 
@@ -69,7 +69,12 @@ What the host line calls the cause of a snapshot is clock, or of one in between:
 
 With --stages lines of type stage come before a host line, once a minute: what
 each process of readsysinfo's own process group has cost since it started.
-`
+
+Examples:
+
+  readsysinfo | jq .
+  readsysinfo --processes | jq -r 'select(.type == "process") | [.id[:12], .pid, .cmdline] | @tsv'
+  readsysinfo --every 10s --on-available 10% | namectr | classify | killctr --dry-run >records.jsonl`
 
 const (
 	defaultSpan = 5 * time.Second

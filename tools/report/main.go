@@ -23,7 +23,12 @@ begins or the input ends; with --live at its end, and where the terminal is stop
 slow older ones are left out. In a terminal it keeps to its width: where that is small,
 the columns go that matter least. It uses colour there unless NO_COLOR is set. Lines
 that are not records are passed over: it stands beside the pipe, whose tools report
-them. Whatever the records hold, no control character comes out.`
+them. Whatever the records hold, no control character comes out.
+
+Examples:
+
+  readsysinfo | namectr | classify | report
+  readsysinfo --every 5s | namectr | classify | report --live`
 
 func main() { cli.Main("report", run) }
 

@@ -61,7 +61,7 @@ type Tool struct {
 }
 
 // New makes a tool. usage is what follows its name in the usage line, summary
-// one or more sentences for --help.
+// one or more sentences for --help and then, after a line "Examples:", calls.
 func New(name, usage, summary string, stderr io.Writer) *Tool {
 	t := &Tool{pflag.NewFlagSet(name, pflag.ContinueOnError), name, usage, summary, stderr, 0, nil}
 	t.SortFlags = false
@@ -137,7 +137,11 @@ func (t *Tool) hint() string {
 }
 
 func (t *Tool) help() string {
-	return fmt.Sprintf("usage: %s %s\n\n%s\n\n%s", t.name, t.usage, strings.TrimSpace(t.summary), t.FlagUsages())
+	summary, examples, _ := strings.Cut(strings.TrimSpace(t.summary), "\n\nExamples:\n\n")
+	if examples != "" {
+		examples = "\nExamples:\n\n" + examples + "\n"
+	}
+	return fmt.Sprintf("usage: %s %s\n\n%s\n\n%s%s", t.name, t.usage, summary, t.FlagUsages(), examples)
 }
 
 // Warn prints a message: `tool: lowercase text: cause`.
