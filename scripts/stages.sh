@@ -5,7 +5,7 @@
 # shellcheck disable=SC2154 # lib.sh sets them
 
 declare -A stages=() # by process id: the program
-first='' next='' beside=()
+first='' next='' alive='' beside=()
 
 # new_pipe makes a pipe: its ends are the descriptors $reads and $writes.
 new_pipe() {
@@ -44,17 +44,20 @@ beside() {
   beside+=("$writes")
 }
 
-# last COMMAND... starts the last one, with what reads beside it as its arguments.
+# last COMMAND... starts the last one, with what reads beside it as its arguments. It
+# alone holds the other end of $alive, which tells at once when all come to their end.
 last() {
-  "$@" "${beside[@]/#//dev/fd/}" <&"$next" {next}<&- &
+  new_pipe
+  "$@" "${beside[@]/#//dev/fd/}" <&"$next" {next}<&- {reads}<&- &
   stages[$!]=$1
-  exec {next}<&-
+  exec {next}<&- {writes}>&-
+  alive=$reads
   local each
   for each in "${beside[@]}"; do exec {each}>&-; done
 }
 
 # await_stages returns when all have ended: the status is that of the first that
-# failed. It looks ever less often, to every half second, since `wait -n` misses what
+# failed. It looks ever less often, to every two seconds, since `wait -n` misses what
 # has ended before.
 await_stages() {
   local pid status all=0 said seconds pause=5
@@ -69,10 +72,17 @@ await_stages() {
       unset "stages[$pid]"
       if [[ -v stages[$first] ]]; then kill -TERM "$first" || true; fi
     done
-    pause=$((pause < 250 ? 2 * pause : 500))
-    printf -v seconds '0.%03d' "$pause"
-    ((${#stages[@]} == 0)) || nap "$seconds"
+    pause=$((pause < 1000 ? 2 * pause : 2000))
+    printf -v seconds '%d.%03d' "$((pause / 1000))" "$((pause % 1000))"
+    ((${#stages[@]} > 0)) || break
+    status=0
+    read -r -t "$seconds" -u "$alive" || status=$?
+    if ((status <= 128)); then # the last one has ended, the others are about to
+      nap 0.05
+      pause=5
+    fi
   done
+  exec {alive}<&-
   exec 2>&"$said" {said}>&-
   return "$all"
 }

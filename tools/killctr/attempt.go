@@ -63,6 +63,9 @@ func (k *killer) attempt(t target) outcome {
 
 // attemptOver is attempt over a connection.
 func (k *killer) attemptOver(docker *client.Client, t target) outcome {
+	if a := k.met.dry(t); a != nil {
+		return k.notOnly(a.follows)
+	}
 	if a := k.endMet(t); a != nil {
 		return k.stopped(docker, t, k.stop(docker, t, nil), a)
 	}
@@ -75,10 +78,15 @@ func (k *killer) attemptOver(docker *client.Client, t target) outcome {
 		return outcome{result: record.ResultDryRun, follows: follows}
 	}
 	if !k.only.on(found.Config.Labels) {
-		return outcome{result: record.ResultDryRun, why: "not labelled " + k.only.String() + ", as --only wants it", follows: follows}
+		return k.notOnly(follows)
 	}
 	end = k.stop(docker, t, found)
 	return k.stopped(docker, t, end, &acquaintance{signal: found.Config.StopSignal, follows: follows})
+}
+
+// notOnly is of a container that --only spares.
+func (k *killer) notOnly(follows string) outcome {
+	return outcome{result: record.ResultDryRun, why: "not labelled " + k.only.String() + ", as --only wants it", follows: follows}
 }
 
 // endMet ends a container without a grace that was met, before it is asked to stop.
@@ -113,11 +121,14 @@ func (k *killer) look(ctx context.Context, id string) (a acquaintance, answered 
 	case end.result == record.ResultFailed:
 		k.docker.renew(docker)
 		return a, false
-	case end.result != "" || !k.only.on(found.Config.Labels):
+	case end.result != "":
 		return a, end.result != record.ResultGone
 	}
 	a.started, _ = time.Parse(time.RFC3339, found.State.StartedAt) // as spared has read it
-	a.signal, a.follows, a.process = found.Config.StopSignal, k.whatFollows(found), hold(found)
+	a.signal, a.follows = found.Config.StopSignal, k.whatFollows(found)
+	if a.dry = !k.only.on(found.Config.Labels); !a.dry {
+		a.process = hold(found)
+	}
 	return a, true
 }
 

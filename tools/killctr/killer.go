@@ -114,7 +114,7 @@ func (k *killer) begin(line *record.Line) {
 		k.met.turn()
 	}
 	k.meet(line)
-	if line.Type() != record.TypeContainer || line.Get("verdict").Str != record.VerdictKill || k.closed {
+	if !condemns(line) || k.closed {
 		return
 	}
 	text := func(name string) string { return record.Shorten(line.Get(name).Str, longestText) }
@@ -132,6 +132,11 @@ func (k *killer) begin(line *record.Line) {
 		t.grace = time.Duration(grace.Num) * time.Millisecond
 	}
 	k.kills.Go(func() { k.carryOut(kill, t) })
+}
+
+// condemns tells whether a line asks for a kill.
+func condemns(line *record.Line) bool {
+	return line.Type() == record.TypeContainer && line.Get("verdict").Str == record.VerdictKill
 }
 
 // meet has Docker asked early about a container that it is allowed to kill, by its

@@ -139,7 +139,7 @@ func after(ctx context.Context, d time.Duration) <-chan struct{} {
 
 // readAll passes the lines on and begins the kills among them.
 func (k *killer) readAll(stdin io.Reader) error {
-	for line, err := range record.Records(stdin) {
+	for line, err := range record.Records(k.out.before(stdin)) {
 		if k.ctx.Err() != nil {
 			return nil
 		}
@@ -153,6 +153,11 @@ func (k *killer) readAll(stdin io.Reader) error {
 		}
 		if err := k.out.line(line.Text()); err != nil {
 			return err
+		}
+		if condemns(line) { // what cannot be told of does not begin
+			if err := k.out.flush(); err != nil {
+				return err
+			}
 		}
 		k.begin(line)
 	}

@@ -31,6 +31,7 @@ type met struct {
 // acquaintance is what is known of a container.
 type acquaintance struct {
 	process int // a pidfd, 0 where it is not to be ended without Docker
+	dry     bool
 	started time.Time
 	signal  string // its stop signal
 	follows string // from its end
@@ -114,6 +115,18 @@ func (m *met) turn() {
 		}
 		a.seen = false
 	}
+}
+
+// dry gives what is known of a container that --only spares, so that Docker is not
+// asked in each snapshot about each that is condemned in vain.
+func (m *met) dry(t target) *acquaintance {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if a := m.all[t.id]; a != nil && a.dry && !a.started.After(t.sampled) {
+		known := *a
+		return &known
+	}
+	return nil
 }
 
 // end ends the container, and gives what was known of it; nil where that does not

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httputil"
@@ -45,9 +46,12 @@ func newDoor(t *testing.T, docker *client.Client) *door {
 	return d
 }
 
-// labelled is the line of a container before it is condemned.
+// labelled is the line of a container that is not condemned.
 func labelled(id, labels string) string {
-	line := strings.Replace(condemned(id, 0), `"kill"`, `"keep"`, 1)
+	return strings.Replace(withLabels(condemned(id, 0), labels), `"kill"`, `"keep"`, 1)
+}
+
+func withLabels(line, labels string) string {
 	return strings.Replace(line, `"id"`, `"labels":{`+labels+`},"id"`, 1)
 }
 
@@ -181,5 +185,39 @@ func TestMeetsNoMoreThanThereAre(t *testing.T) {
 	}
 	if asked := len(e.heard("inspect " + strings.TrimLeft(filtertest.ID(700), "0"))); asked != 1 {
 		t.Errorf("asked %d times in a row about who is not there", asked)
+	}
+}
+
+// About what --only spares Docker is asked once, however often it is condemned.
+func TestAsksOnceAboutTheSpared(t *testing.T) {
+	e := newEngine(t, 2)
+	e.box(2).labels["test"] = "x"
+	in, feed := io.Pipe()
+	var stdout, stderr lockedBuffer
+	ended := make(chan error, 1)
+	go func() { ended <- run(t.Context(), []string{"--ask-early", "--only", "test"}, in, &stdout, &stderr) }()
+	io.WriteString(feed, hostLine+labelled(filtertest.ID(1), managedLine)+labelled(filtertest.ID(2), managedLine))
+	eventually(t, "questions about both", func() bool { return len(e.heard("inspect")) == 2 })
+	for n := range 3 {
+		time.Sleep(1100 * time.Millisecond) // what is not killed is not tried again at once
+		io.WriteString(feed, hostLine+withLabels(strings.Replace(condemned(filtertest.ID(1), 0), `"s"`, fmt.Sprintf(`"s%d"`, n), 1), managedLine))
+		eventually(t, "a line", func() bool { return len(killLines(t, stdout.String())) > 0 })
+	}
+	io.WriteString(feed, hostLine+condemned(filtertest.ID(2), 0))
+	feed.Close()
+	if err := <-ended; err != nil {
+		t.Errorf("%v, %s", err, stderr.String())
+	}
+	kills := killLines(t, stdout.String())
+	for _, kill := range kills[:len(kills)-1] {
+		if kill.Result != record.ResultDryRun || kill.Error != "not labelled test, as --only wants it" {
+			t.Errorf("got %+v", kill)
+		}
+	}
+	if last := kills[len(kills)-1]; last.Result != record.ResultKilled || len(kills) < 3 || e.running() != 1 {
+		t.Errorf("got %+v", kills)
+	}
+	if asked := e.heard("inspect 1"); len(asked) != 1 {
+		t.Errorf("asked %q", asked)
 	}
 }

@@ -133,9 +133,11 @@ func TestWhile(t *testing.T) {
 	if w.Check() != nil || ctx.Err() != nil {
 		t.Errorf("stops with the file there: %v", context.Cause(ctx))
 	}
+	news := w.news(ctx)
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
+	<-news // the kernel tells of it, so that nobody needs to look
 	<-ctx.Done()
 	if cause := context.Cause(ctx); !errors.Is(cause, os.ErrNotExist) || !strings.Contains(cause.Error(), path) {
 		t.Errorf("the cause is %v", cause)

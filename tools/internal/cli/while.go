@@ -6,10 +6,16 @@ import (
 	"fmt"
 	"os"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
-// lookEvery is how often a tool that waits looks for its --while file.
-const lookEvery = 200 * time.Millisecond
+// lookEvery is how often a tool that waits looks for its --while file where the kernel
+// does not tell of it, lookSeldom where it does: each look wakes the whole program.
+const (
+	lookEvery  = 200 * time.Millisecond
+	lookSeldom = 5 * time.Second
+)
 
 // While is the flag --while: the tool may work as long as the file is there.
 // That is how `down` reaches a tool whose parents were killed.
@@ -63,17 +69,53 @@ func (w *While) Context(ctx context.Context) (context.Context, context.CancelFun
 	return ctx, func() { cancel(context.Canceled) }
 }
 
+// watch has the kernel tell when something becomes of the file. Where it cannot, and for what it does not tell of, such
+// as another name for the directory, it looks itself.
 func (w *While) watch(ctx context.Context, cancel context.CancelCauseFunc) {
-	tick := time.NewTicker(lookEvery)
+	every, news := lookSeldom, w.news(ctx)
+	if news == nil {
+		every = lookEvery
+	}
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-news:
 		case <-tick.C:
-			if err := w.Check(); err != nil {
-				cancel(err)
-			}
+		}
+		if err := w.Check(); err != nil {
+			cancel(err)
+			return
 		}
 	}
+}
+
+// news are the kernel's of the file, until ctx ends; nil where it gives none.
+func (w *While) news(ctx context.Context) <-chan struct{} {
+	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	if err != nil {
+		return nil
+	}
+	f := os.NewFile(uintptr(fd), "inotify")
+	if _, err := unix.InotifyAddWatch(fd, w.path, unix.IN_ATTRIB|unix.IN_DELETE_SELF|unix.IN_MOVE_SELF); err != nil {
+		f.Close()
+		return nil
+	}
+	context.AfterFunc(ctx, func() { f.Close() })
+	news := make(chan struct{}, 1)
+	go func() {
+		events := make([]byte, 4096)
+		for {
+			if _, err := f.Read(events); err != nil {
+				return
+			}
+			select {
+			case news <- struct{}{}:
+			default: // there is one that was not heeded yet
+			}
+		}
+	}()
+	return news
 }
