@@ -67,7 +67,12 @@ func (k *killer) attemptOver(docker *client.Client, t target) outcome {
 		return k.notOnly(a.follows)
 	}
 	if a := k.endMet(t); a != nil {
-		return k.stopped(docker, t, k.stop(docker, t, nil), a)
+		defer a.forget()
+		end := k.stop(docker, t, nil)
+		if end.result == record.ResultFailed && a.ended() { // whatever Docker knows
+			end = outcome{result: record.ResultKilled, signal: "SIGKILL"}
+		}
+		return k.stopped(docker, t, end, a)
 	}
 	found, end := k.examine(k.ctx, docker, t.id, t.sampled)
 	if end.result != "" {

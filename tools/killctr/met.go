@@ -129,7 +129,7 @@ func (m *met) dry(t target) *acquaintance {
 	return nil
 }
 
-// end ends the container, and gives what was known of it; nil where that does not
+// end ends the container, and gives what was known of it, which is to be forgotten; nil where that does not
 // suffice, because the sample is of a time before its start, say.
 func (m *met) end(t target) *acquaintance {
 	m.mu.Lock()
@@ -140,9 +140,16 @@ func (m *met) end(t target) *acquaintance {
 	}
 	delete(m.all, t.id)
 	if !endHeld(a.process) {
+		a.forget()
 		return nil
 	}
 	return a
+}
+
+// ended tells whether the process has.
+func (a *acquaintance) ended() bool {
+	n, err := unix.Poll([]unix.PollFd{{Fd: int32(a.process), Events: unix.POLLIN}}, 0)
+	return err == nil && n == 1
 }
 
 // close asks no more, and forgets all.

@@ -15,6 +15,7 @@ import (
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/client"
 
+	"winnow/tools/internal/cli"
 	"winnow/tools/internal/dockertest"
 	"winnow/tools/internal/filtertest"
 	"winnow/tools/internal/record"
@@ -118,6 +119,24 @@ func TestEndsWhatWasMet(t *testing.T) {
 	at := slices.IndexFunc(kills, func(kill record.Kill) bool { return kill.ID == ids["met"] })
 	if at < 0 || kills[at].Result != record.ResultKilled || kills[at].Signal != "SIGKILL" {
 		t.Errorf("got %+v", kills)
+	}
+}
+
+// Docker may not answer for long: that it has ended is told all the same.
+func TestEndedWhateverDockerKnows(t *testing.T) {
+	docker := dockertest.Client(t)
+	id := victim(t, "-ignore-term")
+	door := newDoor(t, docker)
+	k := newKiller(t.Context(), t.Context(), settings{timeout: time.Minute, patience: 500 * time.Millisecond, maxAge: time.Minute, while: &cli.While{}}, &output{w: io.Discard})
+	k.met.meet(id)
+	k.met.asking.Wait()
+	door.shut.Store(true)
+	k.timeout = 100 * time.Millisecond
+	if end := k.attempt(target{id: id, sampled: time.Now()}); end.result != record.ResultKilled || end.signal != "SIGKILL" {
+		t.Errorf("got %+v", end)
+	}
+	if found, err := docker.ContainerInspect(t.Context(), id); err != nil || found.State.Running {
+		t.Errorf("it runs on: %v", err)
 	}
 }
 

@@ -35,19 +35,25 @@ func hold(found *container.InspectResponse) (process int) {
 // endHeld ends what hold gave, and tells whether it was still there. Docker is asked
 // to stop the container all the same, as ever.
 func endHeld(process int) bool {
-	if err := unix.PidfdSendSignal(process, unix.SIGKILL, nil, 0); err != nil {
-		unix.Close(process)
+	if unix.PidfdSendSignal(process, unix.SIGKILL, nil, 0) != nil {
 		return false
 	}
-	go func() { // where it hangs on memory itself, its own is taken from it; not by kernels before 5.15
-		unix.Syscall(unix.SYS_PROCESS_MRELEASE, uintptr(process), 0, 0)
-		unix.Close(process)
-	}()
+	// Where it hangs on memory itself, its own is taken from it; not by kernels before 5.15.
+	if own, err := unix.FcntlInt(uintptr(process), unix.F_DUPFD_CLOEXEC, 0); err == nil {
+		go func() {
+			unix.Syscall(unix.SYS_PROCESS_MRELEASE, uintptr(own), 0, 0)
+			unix.Close(own)
+		}()
+	}
 	return true
 }
 
 // endNow ends a container that Docker has just told of.
 func endNow(found *container.InspectResponse) bool {
 	process := hold(found)
-	return process != 0 && endHeld(process)
+	if process == 0 {
+		return false
+	}
+	defer unix.Close(process)
+	return endHeld(process)
 }
