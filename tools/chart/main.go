@@ -26,7 +26,7 @@ are reported, and passed over.
 Examples:
 
   chart memory <2026-11-24.jsonl >memory.svg
-  readsysinfo --every 1s | head -n 1000 | chart --png --dark top-cpu >top.png`
+  chart --png --dark top-cpu <2026-11-24.jsonl >top.png`
 
 func main() { cli.Main("chart", run) }
 
