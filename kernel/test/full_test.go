@@ -36,8 +36,11 @@ func TestPackage(t *testing.T) {
 		t.Skip("boots two full machines, which takes minutes: make test-package")
 	}
 	keep := "KEEP=" + filepath.Join(t.TempDir(), "disk")
-	full(t, []string{"kernel/vm/package", "install"}, keep, "LIMIT=1200")
-	full(t, []string{"kernel/vm/package", "upgrade"}, keep, "LIMIT=1200")
+	full(t, []string{"kernel/vm/package", "install"}, keep, "LIMIT=1800")
+	if t.Failed() {
+		return
+	}
+	full(t, []string{"kernel/vm/package", "upgrade"}, keep, "LIMIT=1800")
 }
 
 // full runs a command of the tree in the full machine, and returns what that printed.
