@@ -5,6 +5,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -130,7 +131,11 @@ func TestGuestExecs(t *testing.T) {
 		pids = append(pids, cmd.Process.Pid)
 	}
 	var few, many, null, mixed int
+	begun := time.Now()
 	for range 1000 {
+		if few > 0 && many > 0 && time.Since(begun) > 2*time.Minute { // a kernel that checks all of itself is slow
+			break
+		}
 		for _, p := range read(t).find(t, id(0)).Processes {
 			switch line := p.command(); {
 			case strings.ContainsAny(line, secret):
