@@ -60,7 +60,11 @@ func full(t testing.TB, command []string, env ...string) []byte {
 	policies := exec.Command("cp", "-r", "--parents", "tools/classify/policies", dir)
 	policies.Dir = "../.."
 	run(t, policies)
-	if debs, _ := filepath.Glob("../../artifacts/*.deb"); debs != nil {
+	if os.Getenv("WINNOW_PACKAGE") != "" {
+		debs, err := filepath.Glob("../../artifacts/winnow_*.deb")
+		if err != nil || len(debs) < 2 {
+			t.Fatalf("no two packages in artifacts: make test-package builds them; %v", err)
+		}
 		run(t, exec.Command("cp", append(debs, dir)...))
 	}
 	tools := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", dir+"/bin/", "../../tools/...", "../bench/watch")
