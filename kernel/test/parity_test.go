@@ -331,13 +331,19 @@ sh -c 'echo $$ >c'$i'/cgroup.procs; n=0; while [ $n -lt 300 ]; do n=$((n+1)); do
 func TestGuestExit(t *testing.T) {
 	load(t, "")
 	box, dead := newCgroup(t, "docker/"+id(1)), newCgroup(t, "docker/"+id(2))
-	// busybox's sleep doesn't wait for the children that it got from the shell before it, if they outlive that one.
-	seconds := 5
-	if hasKmemleak(t) {
-		seconds = 30 // a kernel with sanitizers takes that much longer to start them
+	// busybox's sleep doesn't wait for the children that it got from the shell before it, if they outlive that one: so
+	// they end when they read a line.
+	fifo := filepath.Join(t.TempDir(), "fifo")
+	if err := unix.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
 	}
-	box.shell(t, fmt.Sprintf("i=0; while [ $i -lt 20 ]; do sleep %d & i=$((i+1)); done; exec sleep 100000", seconds))
-	parent := cgroup("").shell(t, fmt.Sprintf("sh -c 'echo $$ >%s; exec sleep %d' & exec sleep 100000", dead.path("cgroup.procs"), seconds))
+	end, err := os.OpenFile(fifo, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer end.Close()
+	child := box.shell(t, fmt.Sprintf("i=0; while [ $i -lt 20 ]; do (read x <%s) & i=$((i+1)); done; exec sleep 100000", fifo))
+	parent := cgroup("").shell(t, fmt.Sprintf("sh -c 'echo $$ >%s; read x <%s' & exec sleep 100000", dead.path("cgroup.procs"), fifo))
 	defer unix.Kill(parent, unix.SIGKILL)
 	zombies := func() int {
 		count := 0
@@ -349,6 +355,14 @@ func TestGuestExit(t *testing.T) {
 			}
 		}
 		return count
+	}
+	sleeps := func(pid int) bool {
+		name, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+		return string(name) == "sleep\n"
+	}
+	eventually(t, "two that sleep", func() bool { return sleeps(child) && sleeps(parent) && len(dead.pids()) == 1 })
+	if _, err := end.WriteString(strings.Repeat("\n", 21)); err != nil {
+		t.Fatal(err)
 	}
 	eventually(t, "21 dead", func() bool { return zombies() >= 21 })
 	doc := read(t)
