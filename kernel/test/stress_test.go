@@ -31,7 +31,7 @@ func TestGuestStress(t *testing.T) {
 	stop()
 	remove(t)
 	t.Logf("%d documents in %d s, all valid", reads, seconds)
-	if reads < seconds {
+	if reads < 5 { // how many there are is up to the host's speed, with sanitizers above all
 		t.Errorf("only %d documents", reads)
 	}
 	cycle(t, loads)
