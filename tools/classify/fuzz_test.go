@@ -138,12 +138,40 @@ func (all account) isWhole(first, last int) bool {
 }
 
 func (all account) takesPart(i, host int) bool {
-	span, labels := all[i].Get("interval_ms"), all[i].Get("labels").Map()
+	span := all[i].Get("interval_ms")
 	if !span.Exists() {
 		span = all[host].Get("interval_ms")
 	}
-	protect, any := labels[record.LabelProtect]
 	return all[i].Get("cpu_percent").Type == gjson.Number && all[i].Get("memory_kb").Type == gjson.Number &&
-		all[host].Get("total_memory_kb").Num > 0 && span.Type == gjson.Number && span.Num >= 5000 &&
-		labels[record.LabelManaged].Str == "true" && (!any || protect.Str == "false")
+		all[host].Get("total_memory_kb").Num > 0 && span.Type == gjson.Number && span.Num >= 5000 && agrees(all[i].Get("labels"))
+}
+
+// agrees tells whether the labels say that a container may be killed, and none of winnow's says what cannot be read.
+func agrees(labels gjson.Result) (managed bool) {
+	if !labels.IsObject() {
+		return false
+	}
+	for name, value := range labels.ForEach {
+		switch name.Str {
+		case "winnow.as", "winnow.state", "winnow.kind", "winnow.test":
+		case record.LabelManaged:
+			managed = managed || value.Str == "true"
+			if value.Str != "true" && value.Str != "false" {
+				return false
+			}
+		case record.LabelProtect:
+			if value.Str != "false" {
+				return false
+			}
+		case record.LabelTTL:
+			if ttl, err := record.ParseDuration(value.Str); err != nil || ttl <= 0 {
+				return false
+			}
+		default:
+			if strings.HasPrefix(name.Str, "winnow.") {
+				return false
+			}
+		}
+	}
+	return managed
 }
