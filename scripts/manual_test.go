@@ -72,6 +72,9 @@ func installedCommands(t *testing.T, installed string) map[string]help {
 // What is installed has, of each command and each of its flags, a man page and completions, and they tell of no other.
 // The examples call what there is.
 func TestManual(t *testing.T) {
+	if testing.Short() {
+		t.Skip("left to make test: needs the network, for what makes the pages of the README")
+	}
 	to := t.TempDir()
 	install := exec.Command("./install", to)
 	install.Env = append(os.Environ(), "PREFIX=/usr")
