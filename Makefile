@@ -76,6 +76,7 @@ test-package: ## the package's life on a full Debian in an emulator, and what li
 	scripts/deps test-package
 	$(MAKE) deb VERSION=99
 	$(MAKE) deb
+	lintian --allow-root --fail-on error artifacts/winnow_$(VERSION)_*.deb
 	WINNOW_PACKAGE=1 go test -count=1 -v -timeout 60m -run '^TestPackage$$' ./kernel/test
 
 .PHONY: lint

@@ -108,7 +108,7 @@ func TestManual(t *testing.T) {
 		}
 		t.Run("examples of "+name, func(t *testing.T) { examplesHold(t, all, h.examples) })
 	}
-	for _, name := range []string{"install", "../scripts/winnow", "run", "whatif", "settings", "spawn", "cycle"} {
+	for _, name := range []string{"install", "winnow", "run", "whatif", "settings", "spawn", "cycle"} {
 		scriptTakesItsFlags(t, name)
 	}
 	t.Run("pages", func(t *testing.T) {

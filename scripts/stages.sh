@@ -79,7 +79,6 @@ await_stages() {
     read -r -t "$seconds" -u "$alive" || status=$?
     if ((status <= 128)); then # the last one has ended, the others are about to
       nap 0.05
-      pause=5
     fi
   done
   exec {alive}<&-
