@@ -34,7 +34,7 @@ how() {
 # begin_governing takes the lock, or is false where another holds it.
 stopping=
 begin_governing() {
-  mkdir -p -- "$WINNOW_STATE/spool" && : >>"$WINNOW_STATE/governing.lock" || exit 1
+  make_state && mkdir -p -- "$WINNOW_STATE/spool" && : >>"$WINNOW_STATE/governing.lock" || exit 1
   lock 9 "$WINNOW_STATE/governing.lock" 0 || return 1
   # A signal that ends this rm, too, comes here again; as a failure it would end us.
   trap 'stopping=1; rm -f -- "$governing" || true' HUP INT QUIT TERM
@@ -45,10 +45,19 @@ begin_governing() {
   if [[ -n $stopping ]]; then rm -f -- "$governing" || true; fi
 }
 
+# pipeline becomes it, with these settings, whatever down does to the saved ones. Stages of one that was killed come to
+# their end first, a kill that they have begun included.
+pipeline() {
+  millis "$WINNOW_GRACE"
+  lock 8 "$WINNOW_STATE/pipeline.lock" "$((REPLY / 1000 + 30))" || die "the pipeline before has not ended: $(holders 8 "$WINNOW_STATE/pipeline.lock")"
+  export "${names[@]}"
+  exec setsid sh "$scripts/pipeline.sh" "${dry[@]}" "${going_on[@]}"
+}
+
 # pass runs the pipeline to its end, even where we are told to stop.
 pass() {
   local status=0 child
-  (export "${names[@]}" && exec setsid "$scripts/pipeline" "${dry[@]}" "${going_on[@]}") </dev/null & # with these settings, whatever down does to the saved ones
+  pipeline </dev/null &
   child=$!
   while kill -0 "$child"; do
     wait "$child" && status=0 || status=$?

@@ -3,6 +3,7 @@
 
 declare -A pattern=(
   [name]='[A-Za-z0-9][A-Za-z0-9_.-]{0,39}'
+  [host]='[A-Za-z0-9][A-Za-z0-9_.-]{0,252}'
   [text]='[^[:cntrl:]]+'
   [number]='[0-9]{1,6}(\.[0-9]{1,6})?'
   [cpus]='[0-9]{1,6}(\.[0-9]{1,2})?'
@@ -22,6 +23,7 @@ pattern[bound]="none|([0-9]{1,2}(\.[0-9]{1,6})?|100)%|${pattern[size]}"
 pattern[share]="([0-9]{1,2}(\.[0-9]{1,6})?|100)%|${pattern[size]}"
 declare -A words=(
   [name]='at most 40 letters, digits, dots, dashes and underscores' [text]='text without control characters'
+  [host]='a name of letters, digits, dots, dashes and underscores, or none'
   [number]='a number above 0, such as 5 or 2.5' [cpus]='a number of CPUs from 0.01 on' [count]='a whole number from 0 to 999999'
   [beat]='a whole number of seconds, or a time such as 500ms or 1m30s' [time]='a time such as 5s or 1m30s' [age]='an age such as 30d or 12h'
   [size]='a size such as 64MB' [memory]='a size from 6m on' [share]='a share such as 10%, or a size such as 64MB'

@@ -14,7 +14,7 @@ import (
 // After down nothing governs any more, whatever became of who did, and a kill
 // that had begun has come to its end and is in the log.
 func TestDownEndsAllGoverning(t *testing.T) {
-	for _, victim := range []string{"", "run", "loop", "pipeline"} {
+	for _, victim := range []string{"", "run", "loop", "pipeline.sh"} {
 		t.Run("killed "+victim, func(t *testing.T) {
 			w := newWorld(t, "WINNOW_SPAWN=0", "WINNOW_INTERVAL=1", "WINNOW_ENFORCE=1", "WINNOW_SPAN=500ms",
 				"WINNOW_KEEP_LOW=0", "WINNOW_KEEP_HIGH=0", "WINNOW_GRACE=3s")

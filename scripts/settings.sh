@@ -1,40 +1,15 @@
 # shellcheck shell=bash
-# settings.sh is what can be set: each setting's name, default and kind. The
-# environment's value goes first, then the one that `up` saved, then that of the
-# file of an installed winnow, etc/settings, then the default.
+# settings.sh finds each setting's value: the environment's goes first, then the
+# one that `up` saved, then that of the file of an installed winnow, etc/settings,
+# then the default, which is in table.sh.
 # shellcheck disable=SC2034,SC2154 # what is set here and in lib.sh is used there and here
 # shellcheck source=scripts/kinds.sh
 . "$scripts/kinds.sh"
 # shellcheck source=scripts/state.sh
 . "$scripts/state.sh"
 
-# A line a setting: its name, default, kind (+ refuses zero), and the most that it may be.
-table='
-  WINNOW_NAME          winnow    name
-  WINNOW_SOURCE        auto      text
-  WINNOW_ENFORCE       0         switch
-  WINNOW_POLICY        none      policy
-  WINNOW_NOTIFY        none      text
-  WINNOW_HIGH_CPU      50        number+
-  WINNOW_HIGH_MEMORY   10%       share+
-  WINNOW_SPAN          5s        time+    10m
-  WINNOW_KEEP_LOW      3         count
-  WINNOW_KEEP_HIGH     2         count
-  WINNOW_VICTIMS       heaviest  order
-  WINNOW_GRACE         5s        time     24h
-  WINNOW_MAX_AGE       60s       time+    24h
-  WINNOW_INTERVAL      10        beat+    1h
-  WINNOW_ON_AVAILABLE  10%       bound
-  WINNOW_ON_PRESSURE   150ms/1s  stall
-  WINNOW_SPAWN         10        count
-  WINNOW_SPAWN_MAX     20        count
-  WINNOW_SPAWN_CPUS    0.2       cpus+    nproc
-  WINNOW_SPAWN_MEMORY  128m      memory
-  WINNOW_PORT          7070      port     65535
-  WINNOW_SPOOL_MAX     64MB      size
-  WINNOW_RETAIN        30d       age
-  WINNOW_RETAIN_SIZE   10GB      size
-'
+# shellcheck source=scripts/table.sh
+. "$scripts/table.sh"
 names=()
 declare -A origin=()
 
@@ -43,9 +18,14 @@ read_file() {
   local line name number=0
   [[ -r $root/etc/settings ]] || return 0
   file=$(readlink -f -- "$root/etc/settings")
+  # shellcheck disable=SC2094 # its name is only said
   while read -r line || [[ -n $line ]]; do
     number=$((number + 1)) name=${line%%=*}
     [[ -n $line && $line != '#'* ]] || continue
+    if [[ $line == VERSION=* ]]; then
+      known_version "$file" "${line#*=}"
+      continue
+    fi
     [[ $line == *=* && $table == *$'\n'"  $name "* ]] || { say "$file, line $number: no setting: $(printf %q "$line")" && exit 2; }
     written[$name]=${line#*=}
   done <"$file"

@@ -31,7 +31,7 @@ grace = "1s"
 `
 
 // soakStages are killed in turn.
-var soakStages = []string{"classify", "readsysinfo", "logpost", "namectr", "tee", "killctr"}
+var soakStages = []string{"classify", "readsysinfo", "logpost", "namectr", "killctr"}
 
 // TestSoak keeps a loop with a beat of 100 ms going, for as long as WINNOW_SOAK says
 // (20m, say), else in short: containers come and go, the engine goes away and comes

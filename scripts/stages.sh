@@ -1,87 +1,95 @@
-# shellcheck shell=bash
-# stages.sh joins programs to a pipe in which each is known by its process id: when
-# one ends, whichever, the first is told to, and the others come to their end behind
-# it with nothing lost that was read. bash's own | knows only of the end of all.
-# shellcheck disable=SC2154 # lib.sh sets them
+# shellcheck shell=sh
+# stages.sh joins programs to a pipe in which each is a process of ours: the end of one, whichever, comes down the pipe
+# to the last, then the first is told to end, and what was read comes through behind it. A shell's own | knows only of
+# the end of all. It is POSIX sh, since the agent has no bash. Of its descriptors 3 is what the next stage reads, 4 and
+# 5 lead to what stands beside, 6 and 7 are a new pipe's two ends, and 8 and 9 the locks of who called it.
 
-declare -A stages=() # by process id: the program
-first='' next='' alive='' beside=()
+# What shows our stderr may take nothing, as a terminal after Ctrl-S.
+say() { timeout 2 printf 'pipeline: %s\n' "$*" >&2 || true; }
 
-# new_pipe makes a pipe: its ends are the descriptors $reads and $writes.
 new_pipe() {
-  local fifo=$WINNOW_STATE/pipe.$$ both
+  fifo=$WINNOW_STATE/pipe.$$
   rm -f -- "$fifo" # of one that was killed right here
-  mkfifo --mode=600 -- "$fifo"
-  exec {both}<>"$fifo" # so that neither of the next two waits for the other
-  exec {reads}<"$fifo"
-  exec {writes}>"$fifo" {both}>&-
+  mkfifo -m 600 "$fifo"
+  exec 7<>"$fifo" # so that neither of the next two waits for the other
+  exec 6<"$fifo"
+  exec 7>"$fifo"
   rm -f -- "$fifo"
 }
 
-# stage COMMAND... starts the next of the pipe. The first reads nothing, and ends
-# where we are killed.
+pids='' first=''
+track() { pids="$pids $1:$2"; }
+
+# stage COMMAND... starts the next one, which reads what the one before writes. The first ends where we are killed.
 stage() {
-  local how=()
-  if [[ -z $first ]]; then
-    exec {next}</dev/null
-    how=(setpriv --pdeathsig TERM)
+  name=$1
+  if [ -z "$first" ]; then
+    exec 3</dev/null
+    if setpriv --pdeathsig TERM true 2>/dev/null; then set -- setpriv --pdeathsig TERM "$@"; fi
   fi
   new_pipe
-  "${how[@]}" "$@" <&"$next" >&"$writes" {next}<&- {reads}<&- {writes}>&- &
-  stages[$!]=$1
+  "$@" <&3 >&7 3<&- 4>&- 5>&- 6<&- 7>&- &
+  track "$!" "$name"
   first=${first:-$!}
-  exec {next}<&- {writes}>&-
-  next=$reads
+  exec 3<&6 6<&- 7>&-
 }
 
-# beside COMMAND... starts a program that will read what the last one passes on.
-# Its stdout is our stderr.
+# spare NUMBER is how little the kernel is to end us when memory is short.
+spare() { { printf '%s' "$1" >/proc/self/oom_score_adj; } 2>/dev/null; }
+
+# beside COMMAND... starts a program, of two at most, that reads what the last one passes on. Its end is the end of all,
+# its stdout our stderr, and when memory is short it is spared no more than any other.
+tees=''
 beside() {
   new_pipe
-  "$@" <&"$reads" >&2 {next}<&- {reads}<&- {writes}>&- &
-  stages[$!]=$1
-  exec {reads}<&-
-  beside+=("$writes")
+  {
+    spare 0 || true
+    status=0
+    "$@" <&6 >&2 6<&- || status=$?
+    kill -TERM "$first" 2>/dev/null || true
+    exit "$status"
+  } 3<&- 4>&- 5>&- 7>&- &
+  track "$!" "$1"
+  if [ -z "$tees" ]; then
+    exec 4>&7
+    tees=/dev/fd/4
+  else
+    exec 5>&7
+    tees="$tees /dev/fd/5"
+  fi
+  exec 6<&- 7>&-
 }
 
-# last COMMAND... starts the last one, with what reads beside it as its arguments. It
-# alone holds the other end of $alive, which tells at once when all come to their end.
+# last COMMAND... starts the last one. It alone holds the other end of 6, in which nothing comes but its end.
 last() {
   new_pipe
-  "$@" "${beside[@]/#//dev/fd/}" <&"$next" {next}<&- {reads}<&- &
-  stages[$!]=$1
-  exec {next}<&- {writes}>&-
-  alive=$reads
-  local each
-  for each in "${beside[@]}"; do exec {each}>&-; done
+  "$@" <&3 3<&- 6<&- &
+  track "$!" "$1"
+  exec 3<&- 4>&- 5>&- 7>&-
 }
 
-# await_stages returns when all have ended: the status is that of the first that
-# failed. It looks ever less often, to every two seconds, since `wait -n` misses what
-# has ended before.
+# last_tee starts one that passes all on to what stands beside, too. busybox's ends with the first of them.
+last_tee() {
+  # shellcheck disable=SC2086 # they are words
+  if tee -p </dev/null >/dev/null 2>&1; then last tee -p $tees; else last tee $tees; fi
+}
+
+# await_stages returns when all have ended. The status is the highest of theirs, which a signal's is; SIGPIPE only follows
+# from the end of another.
 await_stages() {
-  local pid status all=0 said seconds pause=5
-  exec {said}>&2 2>/dev/null # bash itself would tell of the killed, with the whole line
-  while ((${#stages[@]} > 0)); do
-    for pid in "${!stages[@]}"; do
-      if kill -0 "$pid"; then continue; fi
-      status=0
-      wait "$pid" || status=$?
-      if ((status != 0 && all == 0)); then all=$status; fi
-      ((status <= 128)) || say "${stages[$pid]} was ended by signal $((status - 128))" 2>&"$said"
-      unset "stages[$pid]"
-      if [[ -v stages[$first] ]]; then kill -TERM "$first" || true; fi
-    done
-    pause=$((pause < 1000 ? 2 * pause : 2000))
-    printf -v seconds '%d.%03d' "$((pause / 1000))" "$((pause % 1000))"
-    ((${#stages[@]} > 0)) || break
+  all=0 pipe=0
+  read -r _ <&6 || true
+  kill -TERM "$first" 2>/dev/null || true
+  for one in $pids; do
     status=0
-    read -r -t "$seconds" -u "$alive" || status=$?
-    if ((status <= 128)); then # the last one has ended, the others are about to
-      nap 0.05
+    wait "${one%%:*}" 2>/dev/null || status=$?
+    if [ "$status" = 141 ]; then
+      pipe=$status
+      continue
     fi
+    [ "$status" -le "$all" ] || all=$status
+    [ "$status" -le 128 ] || say "${one#*:} was ended by signal $((status - 128))"
   done
-  exec {alive}<&-
-  exec 2>&"$said" {said}>&-
+  [ "$all" != 0 ] || all=$pipe
   return "$all"
 }

@@ -21,6 +21,21 @@ set_state() {
   # up is there while winnow is up; it is called unfinished while up or down is
   # under way, or where one of them did not come to its end.
   up=$WINNOW_STATE/up unfinished=$WINNOW_STATE/unfinished governing=$WINNOW_STATE/governing
+  local is=''
+  read -r is 2>/dev/null <"$WINNOW_STATE/version" || true
+  known_version "$WINNOW_STATE" "$is"
+}
+
+# What is kept has a version, which is 1 where it is not said. That of a newer winnow is left as it is.
+version=1
+known_version() {
+  [[ -z $2 || $2 == "$version" ]] && return
+  say "$1 is of version $(printf '%.16q' "$2"), which a newer winnow wrote: this one knows version $version, and leaves it as it is"
+  exit 2
+}
+make_state() {
+  mkdir -p -- "$WINNOW_STATE"
+  [[ -s $WINNOW_STATE/version ]] || printf '%s\n' "$version" >"$WINNOW_STATE/version"
 }
 
 is_up() { [[ -e $up ]]; }

@@ -20,7 +20,7 @@ func (w *world) pid(name string) int {
 // holds up nothing: what ended begins again, and TERM and down end all.
 func TestTerminalThatTakesNothing(t *testing.T) {
 	const ctrlS = "\x13"
-	for _, victim := range []string{"classify", "pipeline"} {
+	for _, victim := range []string{"classify", "pipeline.sh"} {
 		t.Run(victim, func(t *testing.T) {
 			w := newWorld(t, "WINNOW_SPAWN=0", "WINNOW_INTERVAL=1", "WINNOW_SPAN=500ms")
 			loop := w.inTerminal(w.command("loop", "--dry-run"))

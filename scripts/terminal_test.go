@@ -150,7 +150,7 @@ func TestEveryKillIsLogged(t *testing.T) {
 				w.eventually("a kill that has begun", func() bool { return w.isStopped(stubborn) })
 				p.press(stroke.keys)
 				p.wait()
-				w.eventually("nothing governs", func() bool { return len(w.processes("pipeline")) == 0 })
+				w.eventually("nothing governs", func() bool { return len(w.processes("pipeline.sh")) == 0 })
 				if w.lives(stubborn) || w.kills()[stubborn] != "killed" {
 					t.Errorf("lives %v, logged %q:\n%s", w.lives(stubborn), w.kills()[stubborn], p.output())
 				}

@@ -78,6 +78,11 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return err
 	}
 	d := newDeliverer(t, o)
+	if d.spool != nil {
+		if err := d.spool.Check(); err != nil {
+			return err // before a line is taken that it could not keep
+		}
+	}
 	d.run(ctx, newInput(stdin, stdout))
 	return t.Done(nil)
 }

@@ -65,7 +65,9 @@ type loop struct {
 func (l *loop) run(ctx context.Context) error {
 	if l.statePath != "" {
 		var err error
-		if l.kept, err = readState(l.statePath); err != nil {
+		if l.kept, err = readState(l.statePath); errors.Is(err, errNewer) {
+			return err
+		} else if err != nil {
 			l.tool.Warn("passing over the state: %v", err)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"regexp"
 	"runtime/debug"
 	"slices"
 	"time"
@@ -98,6 +99,7 @@ func runWithin(ctx context.Context, cmdlines time.Duration, args []string, stdou
 	statePath := t.String("state", "", "file that keeps the counters for the next run's rates")
 	span := t.Duration("span", defaultSpan, "the time to take CPU rates over, at least")
 	processes := t.Bool("processes", false, "print the containers' processes too")
+	host := t.String("host", "", "the host's name in the records, as in a container that has a name of its own; the hostname without it")
 	root := t.String("proc-root", "/proc", "where the host's procfs is mounted")
 	while := t.WhileFlag()
 	t.LockMemoryFlag()
@@ -117,6 +119,8 @@ func runWithin(ctx context.Context, cmdlines time.Duration, args []string, stdou
 	}
 	triggers, err := parseTriggers(*pressed)
 	switch {
+	case t.Changed("host") && !isHostName(*host):
+		return t.Misused("--host is no name of up to 253 letters, digits, dots, dashes and underscores: %q", *host)
 	case err != nil:
 		return t.Misused("%w", err)
 	case t.Changed("every") && (*every < minInterval || *every > time.Hour):
@@ -140,11 +144,12 @@ func runWithin(ctx context.Context, cmdlines time.Duration, args []string, stdou
 		return err
 	}
 	defer src.close()
-	host, err := os.Hostname()
-	if err != nil {
-		return err
+	if *host == "" {
+		if *host, err = os.Hostname(); err != nil {
+			return err
+		}
 	}
-	p := printer{src.proc, host, src.bootID, *processes}
+	p := printer{src.proc, *host, src.bootID, *processes}
 	if *every > 0 {
 		waiting, err := openAlarms(ctx, alarms{proc: src.proc, warn: t.Warn, bound: bound}, stdout, triggers)
 		if err != nil {
@@ -181,6 +186,11 @@ func runWithin(ctx context.Context, cmdlines time.Duration, args []string, stdou
 		}
 	}
 	return t.Done(nil)
+}
+
+// isHostName tells whether name can be a host's: it is part of a line's key, and of what people type.
+func isHostName(name string) bool {
+	return regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,252}$`).MatchString(name)
 }
 
 // stopSignals are those that end a loop with its state kept. A reader that is gone is one.

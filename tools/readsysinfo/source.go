@@ -201,7 +201,9 @@ func readBounded(path string, limit int64) ([]byte, error) {
 func (s *source) snapshot(ctx context.Context, statePath string) (now *sample, before []counters, err error) {
 	kept := state{BootID: s.bootID, Source: s.key()}
 	if statePath != "" {
-		if kept, err = readState(statePath); err != nil {
+		if kept, err = readState(statePath); errors.Is(err, errNewer) {
+			return nil, nil, err
+		} else if err != nil {
 			s.tool.Warn("passing over the state: %v", err)
 		}
 	}

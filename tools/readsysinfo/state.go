@@ -73,6 +73,12 @@ func newCounters(s *sample) counters {
 	return n
 }
 
+var (
+	// errNewer is a state that a newer winnow wrote, which is left as it is.
+	errNewer = errors.New("a newer winnow wrote the state")
+	errOlder = errors.New("an older winnow wrote the state")
+)
+
 // readState reads the state in path; an empty one where there is none.
 func readState(path string) (state, error) {
 	info, err := os.Stat(path)
@@ -101,8 +107,8 @@ func readState(path string) (state, error) {
 // it is a process's. A line of the host's stalls looks like one of a container, which is what the releases before take
 // it for.
 const (
-	stateVersion = "2"
-	stateLine    = "readsysinfo " + stateVersion + " %q %q\n"
+	stateVersion = 2
+	stateLine    = "readsysinfo %d %q %q\n"
 	ofSample     = "at"
 	ofProcess    = "-"
 	ofStalls     = "stalls"
@@ -111,11 +117,15 @@ const (
 func parseState(text []byte) (state, error) {
 	var st state
 	head, rest, _ := strings.Cut(string(text), "\n")
-	if words := strings.Fields(head); len(words) > 1 && words[0] == "readsysinfo" && words[1] != stateVersion {
-		return st, fmt.Errorf("a state of version %.16s, of another release: this one keeps version %s", words[1], stateVersion)
-	}
-	if _, err := fmt.Sscanf(head+"\n", stateLine, &st.BootID, &st.Source); err != nil {
-		return st, errors.New("not a state of readsysinfo")
+	var version int
+	if n, err := fmt.Sscanf(head+"\n", stateLine, &version, &st.BootID, &st.Source); n > 0 && version != stateVersion {
+		kind := errOlder
+		if version > stateVersion {
+			kind = errNewer
+		}
+		return state{}, fmt.Errorf("%w: it is of version %d, and this one keeps version %d", kind, version, stateVersion)
+	} else if err != nil {
+		return state{}, errors.New("not a state of readsysinfo")
 	}
 	for line := range strings.Lines(rest) {
 		if err := st.parseLine(line); err != nil {
@@ -162,7 +172,7 @@ func (st *state) parseLine(line string) error {
 }
 
 func (st state) text() []byte {
-	b := fmt.Appendf(nil, stateLine, st.BootID, st.Source)
+	b := fmt.Appendf(nil, stateLine, stateVersion, st.BootID, st.Source)
 	for _, s := range st.Samples {
 		b = fmt.Appendf(b, "%s %d\n", ofSample, s.AtNS)
 		if t := s.Stalls; t != (stalls{}) {

@@ -81,8 +81,7 @@ func TestBadStateFiles(t *testing.T) {
 		{"no boot id", text("readsysinfo 2\n"), "not a state of readsysinfo\n"},
 		{"more than a boot id", text(head[:len(head)-1] + " 5\n"), "not a state of readsysinfo\n"},
 		{"empty", text(""), "not a state of readsysinfo\n"},
-		{"of the first version", text(`readsysinfo 1 "this-boot" "cgroup2" 5` + "\n" + idA + " 1 2 3 4\n"), "a state of version 1, of another release"},
-		{"of a later version", text(`readsysinfo 3 {}` + "\n"), "a state of version 3, of another release"},
+		{"of the first version", text(`readsysinfo 1 "this-boot" "cgroup2" 5` + "\n" + idA + " 1 2 3 4\n"), "an older winnow wrote the state: it is of version 1, and this one keeps version 2"},
 		{"older yet", text(`{"boot_id":"this-boot","source":"cgroup2","boottime_ns":5,"containers":{}}` + "\n"), "not a state of readsysinfo\n"},
 		{"too large a file", func(t *testing.T, path string) {
 			if err := errors.Join(os.WriteFile(path, nil, 0o600), os.Truncate(path, maxState+1)); err != nil {
@@ -114,6 +113,25 @@ func TestBadStateFiles(t *testing.T) {
 				t.Errorf("the state was not replaced: %+v, %v", st, err)
 			}
 		})
+	}
+}
+
+// That of a newer winnow is left as it is.
+func TestNewerState(t *testing.T) {
+	tr := newTree(t)
+	tr.cgroup2()
+	path := filepath.Join(tr.dir, "kept")
+	const text = "readsysinfo 3 {}\n"
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"--state", path}, {"--state", path, "--every", "100ms"}} {
+		if s := tr.run(args...); !errors.Is(s.err, errNewer) || s.stdout != "" {
+			t.Errorf("%v: %v, %q", args, s.err, s.stdout)
+		}
+	}
+	if got, err := os.ReadFile(path); string(got) != text || err != nil {
+		t.Errorf("it is now %q, %v", got, err)
 	}
 }
 

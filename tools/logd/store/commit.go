@@ -27,6 +27,7 @@ type commit struct {
 	CRC32C  string    `json:"crc32c"`
 	Batches []string  `json:"batches"`
 	Adopted bool      `json:"adopted,omitempty"`
+	Version int       `json:"version,omitempty"` // in the first of a day
 }
 
 // seal appends the commit to the group's lines.

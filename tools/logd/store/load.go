@@ -64,15 +64,18 @@ func (s *Store) lockDir() error {
 
 // load reads what there is: of a day with an index only what came after that.
 func (s *Store) load() error {
-	if err := s.removeUnfinished(); err != nil {
-		s.warn("%v", err)
-	}
 	if err := s.replayOld(); err != nil {
 		return err
 	}
 	days, err := s.listDays()
 	if err != nil {
 		return err
+	}
+	if err := refuseNewer(days); err != nil {
+		return err
+	}
+	if err := s.removeUnfinished(); err != nil {
+		s.warn("%v", err)
 	}
 	if days, err = s.withoutDoubles(days); err != nil {
 		return err

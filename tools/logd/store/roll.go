@@ -155,7 +155,7 @@ func (s *Store) makeDay(d *day) error {
 // begin writes the commit of no lines that a day begins with: a file without
 // one was not made by logd as it is now.
 func (s *Store) begin(d *day) error {
-	c := commit{Type: record.TypeCommit, Time: s.clock.now().UTC(), Batches: []string{}}
+	c := commit{Type: record.TypeCommit, Time: s.clock.now().UTC(), Batches: []string{}, Version: dayVersion}
 	text := c.seal(nil)
 	if err := writeSynced(s.file, text, 0); err != nil {
 		return errors.Join(fmt.Errorf("%s: %w", d.path, err), s.closeFile())

@@ -16,7 +16,8 @@
 //	  - time is logd's. With "adopted":true the lines were there without a commit
 //	    when logd found them, so the checksum is of what it found.
 //
-// A day begins with a commit of no lines. What follows the last good commit was
+// A day begins with a commit of no lines, whose "version":1 is that of this
+// layout; days of a later one are refused, and left as they are. What follows the last good commit was
 // never acknowledged: logd sets it aside at its start, in DAY.jsonl.N.quarantine,
 // N being its offset. A group that is not as it was committed, with good ones
 // behind it, stays and is named. Nobody can post a line of type commit, and no

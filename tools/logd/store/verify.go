@@ -24,6 +24,9 @@ func Verify(dir string, tell func(format string, a ...any)) (bytes int64, commit
 	if err != nil {
 		return 0, 0, 0, err
 	}
+	if err := refuseNewer(days); err != nil {
+		return 0, 0, 0, err
+	}
 	for _, d := range days {
 		if err := v.day(d); err != nil {
 			return v.bytes, v.commits, faults, fmt.Errorf("%s: %w", d.path, err)

@@ -5,6 +5,7 @@
 //	NUMBER_ID.refused  one that the store refused, for a person to look at
 //	tmp                one that is being written
 //	lock, sending      empty; they are locked, as follows
+//	version            1, the layout's; a spool of a later one is refused
 //
 // Batches are sent in the order of their numbers. More than one process may use
 // a spool at once: who adds or renames a file holds lock, for a moment, so that
@@ -39,11 +40,18 @@ const (
 	Refused = ".refused"
 )
 
-const unfinished = "tmp"
+const (
+	unfinished = "tmp"
+	// layout is the version of what the package's head tells.
+	layout      = "1"
+	versionName = "version"
+)
 
 var (
 	// ErrBusy is that another process is sending.
 	ErrBusy = errors.New("another logpost is sending from the spool")
+	// ErrNewer is that a newer winnow keeps its lines here.
+	ErrNewer = errors.New("was written by a newer winnow")
 	// ErrFull is that there is no room for some lines.
 	ErrFull = errors.New("the spool is full")
 )
@@ -60,6 +68,25 @@ type Spool struct {
 // many bytes.
 func New(dir string, most int64) *Spool {
 	return &Spool{Dir: dir, max: most, sync: (*os.File).Sync}
+}
+
+// Check fails where the spool is of a later layout: what it holds would be sent wrongly, or never. One from before has
+// no version, and what cannot be read at all is told of when it is needed.
+func (s *Spool) Check() error {
+	text, _ := os.ReadFile(filepath.Join(s.Dir, versionName))
+	if version := strings.TrimSpace(string(text)); version != "" && version != layout {
+		return fmt.Errorf("%s %w: it is of version %.16q, and this one reads version %s", s.Dir, ErrNewer, version, layout)
+	}
+	return nil
+}
+
+// mark says of which layout the spool is, once.
+func (s *Spool) mark() error {
+	err := s.write(filepath.Join(s.Dir, versionName), []byte(layout+"\n"))
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	return err
 }
 
 // File is a batch that waits.
@@ -94,7 +121,7 @@ func (s *Spool) waiting() (waiting []File, size int64, err error) {
 		return nil, 0, err
 	}
 	for _, entry := range entries {
-		if !entry.Type().IsRegular() {
+		if !entry.Type().IsRegular() || entry.Name() == versionName {
 			continue
 		}
 		if info, err := entry.Info(); err == nil {
@@ -127,6 +154,9 @@ func (s *Spool) Put(b *Batch, ext string) (path string, kept int, err error) {
 		return "", 0, err
 	}
 	defer unlock()
+	if err := s.mark(); err != nil {
+		return "", 0, err
+	}
 	tmp := filepath.Join(s.Dir, unfinished)
 	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", 0, err

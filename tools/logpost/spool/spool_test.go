@@ -56,13 +56,13 @@ func TestPutIsOnDiskWhenItReturns(t *testing.T) {
 		}
 	}
 	put("a")
-	want := []string{": made", "/made: spool", "/made/spool/tmp: " + lines(1, 2), "/made/spool: 000000000001_a.ndjson lock"}
+	want := []string{": made", "/made: spool", "/made/spool/version: 1\n", "/made/spool/tmp: " + lines(1, 2), "/made/spool: 000000000001_a.ndjson lock version"}
 	if !reflect.DeepEqual(synced, want) {
 		t.Errorf("synced\n%q, want\n%q", synced, want)
 	}
 	synced = nil
 	put("b")
-	want = []string{"/made/spool/tmp: " + lines(1, 2), "/made/spool: 000000000001_a.ndjson 000000000002_b.ndjson lock"}
+	want = []string{"/made/spool/tmp: " + lines(1, 2), "/made/spool: 000000000001_a.ndjson 000000000002_b.ndjson lock version"}
 	if !reflect.DeepEqual(synced, want) {
 		t.Errorf("then synced\n%q, want\n%q", synced, want)
 	}
@@ -89,9 +89,32 @@ func holds(t *testing.T, path string) string {
 	return strings.Join(names, " ")
 }
 
+// Who finds a spool of a later layout leaves it as it is; one from before has no version.
+func TestVersion(t *testing.T) {
+	for text, fits := range map[string]bool{"1\n": true, "": true, "2\n": false, "1.1": false, "10": false, "\x00\x00": false} {
+		s := New(t.TempDir(), 1<<20)
+		if err := os.WriteFile(filepath.Join(s.Dir, "version"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Check(); (err == nil) != fits || err != nil && !errors.Is(err, ErrNewer) {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+	s := New(filepath.Join(t.TempDir(), "new"), 4)
+	if err := s.Check(); err != nil {
+		t.Errorf("one that is not there: %v", err)
+	}
+	if _, kept, err := s.Put(&Batch{"a", []byte("abc\n")}, Waiting); kept != 1 || err != nil {
+		t.Errorf("its version takes of the room: kept %d, %v", kept, err)
+	}
+	if text, err := os.ReadFile(filepath.Join(s.Dir, "version")); string(text) != "1\n" || err != nil {
+		t.Errorf("a new one is of version %q, %v", text, err)
+	}
+}
+
 // A sync that fails is a batch that is not kept.
 func TestSyncThatFails(t *testing.T) {
-	for n := range 2 { // the file's, then the directory's
+	for n := range 3 { // the version's, the file's, then the directory's
 		s := New(t.TempDir(), 1<<20)
 		calls := 0
 		s.sync = func(*os.File) error {
