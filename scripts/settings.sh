@@ -31,6 +31,15 @@ read_file() {
   done <"$file"
 }
 
+# Where there is no Docker, the Podman whose socket is there serves: root's, or else the user's own.
+find_podman() {
+  local socket
+  [[ ! -S /var/run/docker.sock ]] || return 0
+  for socket in /run/podman/podman.sock "${XDG_RUNTIME_DIR:-/run/user/$EUID}/podman/podman.sock"; do
+    if [[ -S $socket && -w $socket ]]; then export DOCKER_HOST=unix://$socket && return; fi
+  done
+}
+
 load_settings() {
   local name value from kind most file
   local -A saved=() written=()
@@ -41,6 +50,7 @@ load_settings() {
     while IFS='=' read -r name value; do saved[$name]=$value; done <"$from"
   done
   if [[ -z ${DOCKER_HOST:-} && -n ${saved[DOCKER_HOST]:-} ]]; then export DOCKER_HOST=${saved[DOCKER_HOST]}; fi
+  [[ -n ${DOCKER_HOST:-} ]] || find_podman
   while read -r name value kind most; do
     [[ -n $name ]] || continue
     names+=("$name")

@@ -20,6 +20,9 @@ func TestBomb(t *testing.T) {
 	onlyTheBomb(t, full(t, []string{"kernel/vm/bomb", "winnow", "0", "1"}, "LIMIT=1800"), 1)
 }
 
+// TestPodman has containers of root's Podman and of a user's judged and killed there, through their sockets.
+func TestPodman(t *testing.T) { full(t, []string{"kernel/vm/podman"}, "LIMIT=1800") }
+
 // TestDKMS has DKMS build, install and remove the module there. That takes minutes in an emulator, so it goes with the
 // tests of all kernels.
 func TestDKMS(t *testing.T) {

@@ -19,7 +19,9 @@ One that Docker does not list is asked for again after 1 s, 2 s and so on. All o
 lines pass as they are. Where Docker does not answer, what is known stays known, new
 containers' lines pass unnamed and the exit status is 1: the later stages keep what
 they cannot name. Docker is asked again after 1 to 30 s.
-The engine is the one that DOCKER_HOST names, as for docker itself.
+What the engine runs and a snapshot does not have is named on stderr: it cannot be seen
+from here, as a rootless Podman's containers where no controller is delegated.
+The engine is the one that DOCKER_HOST names, as for docker itself; Podman's socket will do.
 
 Examples:
 

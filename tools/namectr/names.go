@@ -34,6 +34,7 @@ type namer struct {
 	question chan answer       // under way; nil where there is none
 	away     *retry            // the engine did not answer last; nil where it did
 
+	unseen   unseen
 	snapshot string
 	asked    bool // for a new id, in the snapshot at hand
 	answered bool // that question was
@@ -41,7 +42,7 @@ type namer struct {
 }
 
 func newNamer(fresh time.Duration, list func(context.Context) (known, error), t *cli.Tool) *namer {
-	return &namer{fresh: fresh, list: list, complain: t.Complain, warn: t.Warn, missing: map[string]*retry{}}
+	return &namer{fresh: fresh, list: list, complain: t.Complain, warn: t.Warn, missing: map[string]*retry{}, unseen: unseen{here: map[string]bool{}, told: map[string]bool{}}}
 }
 
 // wait waits for the question under way.
@@ -81,12 +82,18 @@ func (n *namer) appendLine(ctx context.Context, dst []byte, line *record.Line) [
 			n.begin(ctx, snapshot)
 		}
 		return line.AppendWith(dst, n.name(ctx, line.Get("id").Str)...)
+	case record.TypeEnd:
+		n.unseen.whole = true
+		n.tellUnseen()
 	}
 	return append(dst, line.Text()...)
 }
 
 // begin begins a snapshot, and renews what is known beside it where that is old.
 func (n *namer) begin(ctx context.Context, snapshot string) {
+	n.take(0)
+	n.tellUnseen()
+	n.unseen.begin(n.known == nil)
 	n.snapshot, n.asked, n.answered, n.recent = strings.Clone(snapshot), false, false, false
 	for id, r := range n.missing {
 		if !r.seen {
@@ -94,14 +101,15 @@ func (n *namer) begin(ctx context.Context, snapshot string) {
 		}
 		r.seen = false
 	}
-	n.take(0)
 	if len(n.known) > 0 && time.Since(n.since) >= n.fresh && n.mayAsk() {
+		n.unseen.notes = true
 		n.ask(ctx)
 	}
 }
 
 // name is what to set in the line of a container; nothing where it is not known.
 func (n *namer) name(ctx context.Context, id string) []record.Member {
+	n.unseen.note(id)
 	if set, ok := n.known[id]; ok {
 		return set
 	}
@@ -160,6 +168,7 @@ func (n *namer) mayAsk() bool {
 func (n *namer) ask(ctx context.Context) {
 	question := make(chan answer, 1)
 	n.question, n.recent = question, true
+	n.unseen.asked = n.unseen.notes
 	go func() {
 		known, err := n.list(ctx)
 		question <- answer{known, err}
