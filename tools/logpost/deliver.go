@@ -1,14 +1,17 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"time"
 
 	"winnow/tools/internal/cli"
+	"winnow/tools/internal/record"
 	"winnow/tools/logpost/client"
 	"winnow/tools/logpost/spool"
 )
@@ -59,7 +62,7 @@ type deliverer struct {
 }
 
 func newDeliverer(t *cli.Tool, o *options) *deliverer {
-	d := &deliverer{t: t, ids: spool.NewIDs(), store: &client.Client{URL: o.to, Token: o.token, Timeout: o.timeout}, token: o.file, toTheEnd: o.toTheEnd, batch: &batch{}, beat: o.beat}
+	d := &deliverer{t: t, ids: spool.NewIDs(), store: &client.Client{URL: o.to, Format: o.format, Token: o.token, Timeout: o.timeout}, token: o.file, toTheEnd: o.toTheEnd, batch: &batch{}, beat: o.beat}
 	if o.spool != "" {
 		d.spool = spool.New(o.spool, int64(o.spoolMax))
 	}
@@ -233,9 +236,36 @@ func (d *deliverer) send(b *batch) error {
 		d.t.Complain(fmt.Errorf("%s was refused: %s", b.line(r.Line), client.Shown(r.Error)))
 	}
 	if ack.RefusedMore > 0 {
-		d.t.Complain(fmt.Errorf("refused as well, and not named: %s", counted(ack.RefusedMore, "", "")))
+		said := ""
+		if ack.Said != "" {
+			said = ": " + ack.Said
+		}
+		d.t.Complain(fmt.Errorf("refused as well, and not named: %s%s", counted(ack.RefusedMore, "", ""), said))
+	}
+	if !d.store.Answers() { // what was not even sent
+		d.setLinesAside(b, ack.Refused)
 	}
 	return nil
+}
+
+// setLinesAside keeps those of b's lines that went nowhere.
+func (d *deliverer) setLinesAside(b *batch, refused []record.Refusal) {
+	if d.spool == nil || len(refused) == 0 {
+		return
+	}
+	aside := spool.Batch{ID: b.ID}
+	lines := slices.DeleteFunc(slices.Collect(bytes.Lines(b.Body)), func(l []byte) bool { return len(bytes.TrimSpace(l)) == 0 })
+	for _, r := range refused {
+		if r.Line >= 1 && r.Line <= len(lines) {
+			aside.Body = append(aside.Body, lines[r.Line-1]...)
+		}
+	}
+	path, _, err := d.spool.Put(&aside, spool.Refused)
+	if err != nil {
+		d.t.Complain(err)
+		return
+	}
+	d.t.Warn("set aside in %s: %s", path, counted(len(refused), "", ""))
 }
 
 // keep has b wait in the spool, and tells whether all of it does.

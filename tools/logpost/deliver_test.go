@@ -133,7 +133,7 @@ func TestStoreThatGoesAgain(t *testing.T) {
 
 func TestBackoff(t *testing.T) {
 	store := newFakeStore(t)
-	to, _ := parseURL(store.URL)
+	to, _, _ := parseStore(store.URL, "winnow")
 	d := newDeliverer(nil, &options{to: to, spool: t.TempDir(), spoolMax: 1 << 20})
 	d.t = cli.New("logpost", "", "", new(bytes.Buffer))
 	for _, want := range []time.Duration{1, 2, 4, 8, 16, 30, 30} {
@@ -167,7 +167,7 @@ func TestRetryAfter(t *testing.T) {
 			}
 			w.WriteHeader(http.StatusServiceUnavailable)
 		}))
-		to, err := parseURL(store.URL)
+		to, _, err := parseStore(store.URL, "winnow")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"winnow/tools/internal/cli"
+	"winnow/tools/logpost/client"
 )
 
 const summary = `
@@ -42,6 +43,15 @@ with --spool it need not be there yet.
 A batch that the store refuses as a whole, or does not account for when asked
 twice, is set aside in DIR as *.refused; a message names the file.
 
+--format is for stores that are not logd. Each line brings the key that names it for
+good: host, snapshot, type, id, pid and a digest of its bytes, so that one that comes
+twice, as after an answer that was lost, can be counted once. Lines that such a store
+would drop without a word are set aside. One that is busy (429, 502, 503, 504), or whose
+address or token is wrong, is asked again; what else it answers refuses the batch.
+  jsoneachrow  clickhouse://USER@HOST/DATABASE/TABLE, with the password in --token-file
+  jsonline     VictoriaLogs' /insert/jsonline, with fields of the streams host and type
+  otlp         a collector's /v1/logs, in JSON; members are attributes, as winnow.NAME
+
 SIGINT, SIGTERM, SIGHUP and SIGQUIT end the input: what was read is delivered or
 kept, and then logpost ends; with --spool the store has half a second for that. Those that came before it does change nothing.
 With --to-the-end they do not end the input, and only the store has less time: in a
@@ -50,10 +60,12 @@ Over TLS, a certificate of one's own is trusted by SSL_CERT_FILE=FILE.
 
 Examples:
 
-  readsysinfo | namectr | classify | logpost --to http://127.0.0.1:7070 --spool /var/spool/records --token-file token`
+  readsysinfo | namectr | classify | logpost --to http://127.0.0.1:7070 --spool /var/spool/records --token-file token
+  logcat yesterday | logpost --to http://collector:4318 --format otlp --spool otlp >/dev/null`
 
 type options struct {
 	to       *url.URL
+	format   client.Format
 	spool    string
 	spoolMax cli.Size
 	token    string
@@ -95,7 +107,8 @@ func stopSignals() []os.Signal {
 
 func parse(t *cli.Tool, args []string, stdout io.Writer) (*options, error) {
 	o := &options{spoolMax: 64 << 20}
-	to := t.String("to", "", "URL of the log store, such as http://127.0.0.1:7070")
+	to := t.String("to", "", "URL of the log store, such as http://127.0.0.1:7070 or clickhouse://HOST/DATABASE/TABLE")
+	format := t.String("format", "winnow", "what the store takes: winnow (logd), jsoneachrow (ClickHouse), jsonline (VictoriaLogs) or otlp (OpenTelemetry)")
 	t.StringVar(&o.spool, "spool", "", "directory to keep in what cannot be delivered; made if it is not there")
 	t.Var(&o.spoolMax, "spool-max", "keep at most this much")
 	t.StringVar(&o.file, "token-file", "", "file with the store's token, which only its owner should be able to read")
@@ -107,7 +120,7 @@ func parse(t *cli.Tool, args []string, stdout io.Writer) (*options, error) {
 		return nil, err
 	}
 	var err error
-	if o.to, err = parseURL(*to); err != nil {
+	if o.to, o.format, err = parseStore(*to, *format); err != nil {
 		return nil, t.Misused("--to: %v", err)
 	}
 	if o.timeout <= 0 {
@@ -125,28 +138,38 @@ func parse(t *cli.Tool, args []string, stdout io.Writer) (*options, error) {
 	return o, err
 }
 
-// parseURL refuses what can never lead to a store: what was meant for it would
-// be kept for ever.
-func parseURL(text string) (*url.URL, error) {
+// parseStore reads where the store is and what it wants, and refuses what can never
+// lead to one: what was meant for it would be kept for ever.
+func parseStore(text, format string) (*url.URL, client.Format, error) {
+	as, ok := client.Formats()[format]
+	if !ok {
+		return nil, nil, fmt.Errorf("no such format: %q", format)
+	}
 	if text == "" {
-		return nil, errors.New("say where the log store is")
+		return nil, nil, errors.New("say where the log store is")
 	}
 	to, err := url.Parse(text)
+	if err == nil && to.Scheme == "clickhouse" {
+		if as, to, err = client.ClickHouse(to); err != nil {
+			return nil, nil, err
+		}
+	}
 	if err != nil || to.Scheme != "http" && to.Scheme != "https" {
-		return nil, fmt.Errorf("not a URL such as http://127.0.0.1:7070: %q", text)
+		return nil, nil, fmt.Errorf("not a URL such as http://127.0.0.1:7070: %q", text)
 	}
 	if to.User != nil {
-		return nil, errors.New("a user or password in the URL is of no use: --token-file names the token")
+		return nil, nil, errors.New("a user or password in the URL is of no use: --token-file names the token")
 	}
 	if !isHost(to.Hostname()) {
-		return nil, fmt.Errorf("not a host: %q", to.Hostname())
+		return nil, nil, fmt.Errorf("not a host: %q", to.Hostname())
 	}
 	if port := to.Port(); port != "" {
 		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-			return nil, fmt.Errorf("not a port from 1 to 65535: %s", port)
+			return nil, nil, fmt.Errorf("not a port from 1 to 65535: %s", port)
 		}
 	}
-	return to.JoinPath("logs"), nil
+	to, err = as.Endpoint(to)
+	return to, as, err
 }
 
 // isHost tells whether name is an address, or could be looked up. A name that

@@ -73,11 +73,11 @@ func TestUsage(t *testing.T) {
 func TestHostsThatMayBe(t *testing.T) {
 	for _, text := range []string{"http://x", "http://localhost:", "https://logs.example.org:443/winnow/", "http://a.b.", "http://h_1:65535", "http://h:1",
 		"http://127.0.0.1:7070", "http://[::1]:7070", "http://[fe80::1%25eth0]:80", "http://münchen.example", "http://1.2.3.example", "http://3com"} {
-		if _, err := parseURL(text); err != nil {
+		if _, _, err := parseStore(text, "winnow"); err != nil {
 			t.Errorf("%s: %v", text, err)
 		}
 	}
-	if to, err := parseURL("http://h/winnow/"); err != nil || to.String() != "http://h/winnow/logs" {
+	if to, _, err := parseStore("http://h/winnow/", "winnow"); err != nil || to.String() != "http://h/winnow/logs" {
 		t.Errorf("%v, %v", to, err)
 	}
 }

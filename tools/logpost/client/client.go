@@ -5,17 +5,13 @@ package client
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"time"
-
-	"github.com/tidwall/gjson"
 
 	"winnow/tools/internal/record"
 )
@@ -60,8 +56,9 @@ const (
 
 // Client posts to one store.
 type Client struct {
-	URL     *url.URL
-	Token   string // "" for none
+	URL     *url.URL // as Format.Endpoint gives it
+	Format  Format   // nil for winnow's own
+	Token   string   // "" for none
 	Timeout time.Duration
 	Until   context.Context // its end ends all posts; nil for none
 	http    http.Transport
@@ -77,15 +74,19 @@ func (c *Client) Post(id string, body []byte, lines int) (*record.Delivery, erro
 	ctx, cancel := context.WithTimeoutCause(ctx, c.Timeout,
 		fmt.Errorf("%s gave no answer for %v", c.URL, c.Timeout))
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.URL.String(), bytes.NewReader(body))
+	format := c.format()
+	put, refused, err := format.encode(body)
 	if err != nil {
 		return nil, err
 	}
-	request.Header.Set("Content-Type", "application/x-ndjson")
-	request.Header.Set(record.BatchHeader, id)
-	if c.Token != "" {
-		request.Header.Set("Authorization", "Bearer "+c.Token)
+	if len(refused) == lines {
+		return &record.Delivery{Refused: refused}, nil
 	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.URL.String(), bytes.NewReader(put))
+	if err != nil {
+		return nil, err
+	}
+	format.header(request, id, c.Token)
 	response, err := c.http.RoundTrip(request)
 	if err != nil {
 		return nil, c.named(ctx, err)
@@ -95,8 +96,21 @@ func (c *Client) Post(id string, body []byte, lines int) (*record.Delivery, erro
 	if err != nil {
 		return nil, c.named(ctx, err)
 	}
-	ack, err := c.read(response.StatusCode, text, lines)
+	ack, err := c.read(response.StatusCode, text, lines-len(refused))
+	if err == nil {
+		ack.Refused = append(ack.Refused, refused...)
+	}
 	return ack, later(err, response.Header, time.Now())
+}
+
+// Answers tells whether the store answers for each line, as logd does: what it refused it has seen.
+func (c *Client) Answers() bool { return c.format() == winnow{} }
+
+func (c *Client) format() Format {
+	if c.Format == nil {
+		return winnow{}
+	}
+	return c.Format
 }
 
 func (c *Client) named(ctx context.Context, err error) error {
@@ -108,41 +122,22 @@ func (c *Client) named(ctx context.Context, err error) error {
 
 // read takes the answer for a batch of that many lines.
 func (c *Client) read(status int, text []byte, lines int) (*record.Delivery, error) {
-	if status != http.StatusOK {
-		err := fmt.Errorf("%s: status %d: %s", c.URL, status, reason(text))
-		if final(status) {
+	format := c.format()
+	if !format.took(status) {
+		err := fmt.Errorf("%s: status %d: %s", c.URL, status, format.reason(text))
+		if format.final(status, text) {
 			return nil, &RefusedError{err}
 		}
 		return nil, err
 	}
-	var a record.Delivery
-	if err := json.Unmarshal(text, &a); err != nil || gjson.GetBytes(text, "stored").Type != gjson.Number {
-		return nil, fmt.Errorf("%s: answers, but is no log store", c.URL)
+	ack, err := format.read(text, lines)
+	if err != nil && !errors.Is(err, ErrMiscounted) {
+		return nil, fmt.Errorf("%s: %w", c.URL, err)
 	}
-	if !a.AccountsFor(lines) { // one that has lost some answers 200 all the same
-		of := "lines"
-		if lines == 1 {
-			of = "line"
-		}
-		return nil, fmt.Errorf("%s %w: of %d %s it stored %d and refused %d", c.URL, ErrMiscounted,
-			lines, of, a.Stored, len(a.Refused)+a.RefusedMore)
+	if err != nil {
+		return nil, fmt.Errorf("%s %w", c.URL, err)
 	}
-	return &a, nil
-}
-
-// final tells whether the same batch will be refused whenever it is sent. A
-// wrong token or a wrong address is mended by its user, so it is not.
-func final(status int) bool {
-	return slices.Contains([]int{http.StatusBadRequest, http.StatusRequestEntityTooLarge,
-		http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity}, status)
-}
-
-func reason(text []byte) string {
-	var answer struct{ Error string }
-	if json.Unmarshal(text, &answer) == nil && answer.Error != "" {
-		return Shown(answer.Error)
-	}
-	return Shown(string(text))
+	return ack, nil
 }
 
 // Shown is foreign text as long as a message bears it.
