@@ -37,6 +37,7 @@ type live struct {
 	mu      sync.RWMutex
 	hosts   map[string]*liveHost
 	changed chan struct{} // closed and replaced
+	warn    func(format string, a ...any)
 	held    int           // bytes, about
 }
 
@@ -53,6 +54,7 @@ type liveHost struct {
 	kills      []record.Kill      // the newest first
 	withdrawn  []record.Rule      // notices, the newest first
 	stages     []record.Stage     // of one snapshot; replaced as a whole, but never changed
+	boots      boots
 }
 
 // sizeOf is what a container takes, its place in ids included.
@@ -92,8 +94,8 @@ func (h *liveHost) size() int {
 	return n
 }
 
-func newLive(now func() time.Time) *live {
-	return &live{now: now, hosts: make(map[string]*liveHost), changed: make(chan struct{})}
+func newLive(now func() time.Time, warn func(string, ...any)) *live {
+	return &live{now: now, warn: warn, hosts: make(map[string]*liveHost), changed: make(chan struct{})}
 }
 
 // run looks at new lines until stop is closed.
@@ -165,6 +167,9 @@ func (l *live) add(line []byte) error {
 // spool arrives late. A time ahead of logd's clock makes none later.
 func (l *live) addHost(r *record.Host) {
 	h := l.host(r.Host)
+	if h.boots.add(r.BootID, l.now()) {
+		l.warn("two machines send as the host %q, by their boots %.36q and %.36q: give one another name, as with readsysinfo --host", h.name, h.boots.last, h.boots.before)
+	}
 	if !h.ahead && r.Time.Before(h.at) {
 		return
 	}

@@ -12,7 +12,7 @@ import (
 
 // testLive is one that takes in lines directly.
 func testLive(lines ...string) *live {
-	l := newLive(func() time.Time { return testkit.Noon })
+	l := newLive(func() time.Time { return testkit.Noon }, func(string, ...any) {})
 	for _, text := range lines {
 		for line := range strings.Lines(text) {
 			l.add([]byte(line))

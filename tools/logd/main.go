@@ -71,6 +71,7 @@ func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writ
 	t.StringVar(&o.listen, "listen", "127.0.0.1:7070", "address to serve on; beyond this machine it needs --token-file or --open")
 	t.StringVar(&o.Dir, "dir", "log", "directory of the day files, which must be there")
 	tokenFile := t.String("token-file", "", "serve only who knows the token in this file, which only its owner should be able to read")
+	hosts := t.String("host-tokens", "", "directory with a file for each host, named like it, with the token that may post its lines alone")
 	open := t.Bool("open", false, "serve anyone who reaches --listen, on purpose")
 	allowed := t.StringArray("allow-host", nil, "answer also to this `name` or address; can be said again")
 	cert := t.String("tls-cert", "", "file with the certificate (PEM) to serve TLS with")
@@ -101,6 +102,12 @@ func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writ
 			return err
 		}
 		guard.Token = []byte(token)
+	}
+	if *hosts != "" {
+		if guard.Token == nil {
+			return t.Misused("--host-tokens is nothing without --token-file: anyone may post any line")
+		}
+		guard.Host = newHostTokens(*hosts, t.Warn).host
 	}
 	l, err := door.Listen(o.listen, *cert, *key)
 	if err != nil {

@@ -116,7 +116,7 @@ func (s *server) metrics(ctx *fasthttp.RequestCtx) {
 				fresh = append(fresh, h)
 			}
 		}
-		writeHosts(&e, hosts, fresh)
+		writeHosts(&e, s.now(), hosts, fresh)
 		writeStages(&e, fresh)
 		writeContainers(&e, fresh)
 		return e.Bytes(), nil
@@ -180,7 +180,7 @@ func (s *server) writeKills(e *exposition) {
 	}
 }
 
-func writeHosts(e *exposition, all, fresh []liveHost) {
+func writeHosts(e *exposition, now time.Time, all, fresh []liveHost) {
 	e.family("winnow_host_snapshot_timestamp_seconds", "gauge", "When the host's last snapshot was taken.")
 	for _, h := range all {
 		if !h.at.IsZero() {
@@ -217,6 +217,14 @@ func writeHosts(e *exposition, all, fresh []liveHost) {
 		for key, n := range counts {
 			e.value("winnow_host_containers", float64(n), "host", h.name, "class", key[0], "verdict", key[1])
 		}
+	}
+	e.family("winnow_host_doubled", "gauge", "Whether two machines send under the name of this host.")
+	for _, h := range fresh {
+		doubled := 0.0
+		if h.boots.twins(now) {
+			doubled = 1
+		}
+		e.value("winnow_host_doubled", doubled, "host", h.name)
 	}
 	e.family("winnow_host_containers_missing", "gauge", "Containers of the last snapshot that logd holds no figures of.")
 	for _, h := range fresh {

@@ -2,10 +2,13 @@ package main
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"os"
 
 	"winnow/tools/internal/record"
+	"winnow/tools/logd/door"
 	"winnow/tools/logd/store"
 
 	"github.com/valyala/fasthttp"
@@ -16,10 +19,13 @@ const maxReported = 1000
 
 // post answers POST /logs.
 func (s *server) post(ctx *fasthttp.RequestCtx) {
-	id := string(ctx.Request.Header.Peek(record.BatchHeader))
+	host, id := door.HostOf(ctx), string(ctx.Request.Header.Peek(record.BatchHeader))
 	if id != "" && !record.ValidBatchID(id) {
 		fail(ctx, fasthttp.StatusBadRequest, "%s: not 1 to %d of A-Z a-z 0-9 . _ : -", record.BatchHeader, record.MaxBatchID)
 		return
+	}
+	if host != "" && id != "" {
+		id = ofHost(host, id)
 	}
 	if how := ctx.Request.Header.ContentEncoding(); len(how) > 0 && string(how) != "identity" {
 		ctx.SetConnectionClose()
@@ -52,7 +58,7 @@ func (s *server) post(ctx *fasthttp.RequestCtx) {
 	}
 	ans := &record.Delivery{Refused: []record.Refusal{}}
 	var kills []killKey
-	b := store.NewBatch(id, body.bytes, refuseInto(ans), func(kind, class, result []byte) {
+	b := store.NewBatch(id, host, body.bytes, refuseInto(ans), func(kind, class, result []byte) {
 		if string(kind) == record.TypeKill {
 			kills = append(kills, newKillKey(string(class), string(result)))
 		}
@@ -70,6 +76,12 @@ func (s *server) post(ctx *fasthttp.RequestCtx) {
 		s.kills.add(kills)
 	}
 	reply(ctx, ans)
+}
+
+// ofHost is the id of a batch that came with a host's token: what one host names must not be taken for another's.
+func ofHost(host, id string) string {
+	sum := sha256.Sum256([]byte(host + "\n" + id))
+	return "host-" + hex.EncodeToString(sum[:])
 }
 
 func failBody(ctx *fasthttp.RequestCtx, err error) {

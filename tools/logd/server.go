@@ -52,7 +52,7 @@ type options struct {
 func newServer(now func() time.Time, warn func(string, ...any)) *server {
 	life, endLife := context.WithCancel(context.Background())
 	return &server{
-		clock: store.Clock{Wall: now, Boot: store.RealClock().Boot}, now: now, warn: warn, live: newLive(now),
+		clock: store.Clock{Wall: now, Boot: store.RealClock().Boot}, now: now, warn: warn, live: newLive(now, warn),
 		pageTime: pageTime, stopping: make(chan struct{}), life: life, endLife: endLife,
 		guard: &door.Guard{}, conns: door.NewConns(), uploads: newUploads(), streams: door.NewStreams(), share: door.NewShare(),
 	}

@@ -154,7 +154,7 @@ func startLog(t *testing.T, dir string, options ...func(*server)) *testLog {
 
 // newBatch is a batch without an id.
 func newBatch(text string) *store.Batch {
-	return store.NewBatch("", []byte(text), func(int, error) {}, func(_, _, _ []byte) {})
+	return store.NewBatch("", "", []byte(text), func(int, error) {}, func(_, _, _ []byte) {})
 }
 
 // send sends a request as it stands, and returns the answer and its body.

@@ -15,8 +15,9 @@ import (
 
 // Guard tells who may ask what.
 type Guard struct {
-	Token []byte   // nil: none is needed
-	names []string // by which logd may be asked for, beside those of loopback
+	Token []byte                    // nil: none is needed
+	Host  func(token string) string // whose token it is that may only post that host's lines, "" for nobody's; nil: there are none
+	names []string                  // by which logd may be asked for, beside those of loopback
 }
 
 // NewGuard lets logd be asked for by the name of its own address, where that is one, and by those allowed.
@@ -56,27 +57,53 @@ func (g *Guard) Check(ctx *fasthttp.RequestCtx) (status int, err error) {
 		}
 	}
 	// What asks for nothing but whether logd lives is seldom given secrets.
-	if g.Token == nil || string(ctx.Path()) == "/healthz" || g.authorized(header.Peek(fasthttp.HeaderAuthorization)) {
+	if g.Token == nil || string(ctx.Path()) == "/healthz" {
+		return 0, nil
+	}
+	given := credential(header.Peek(fasthttp.HeaderAuthorization))
+	if given != "" && subtle.ConstantTimeCompare([]byte(given), g.Token) == 1 {
+		return 0, nil
+	}
+	if host := g.host(given); host != "" {
+		if !ctx.IsPost() || string(ctx.Path()) != "/logs" {
+			return fasthttp.StatusForbidden, fmt.Errorf("the token of the host %s may post its lines, and nothing else", host)
+		}
+		ctx.SetUserValue(hostValue{}, host)
 		return 0, nil
 	}
 	ctx.Response.Header.Set(fasthttp.HeaderWWWAuthenticate, `Basic realm="winnow", charset="UTF-8"`)
 	return fasthttp.StatusUnauthorized, errors.New("a token is needed: as `Authorization: Bearer TOKEN`, or as the password in a browser")
 }
 
-// authorized takes the token as a bearer's, or as the password of any user,
-// which is what a browser can be asked for.
-func (g *Guard) authorized(header []byte) bool {
+type hostValue struct{}
+
+// HostOf is the host whose token a request came with, "" where it may speak for any.
+func HostOf(ctx *fasthttp.RequestCtx) string {
+	host, _ := ctx.UserValue(hostValue{}).(string)
+	return host
+}
+
+func (g *Guard) host(given string) string {
+	if g.Host == nil || given == "" {
+		return ""
+	}
+	return g.Host(given)
+}
+
+// credential is a token as a bearer's, or as the password of any user, which is what
+// a browser can be asked for.
+func credential(header []byte) string {
 	scheme, given, _ := strings.Cut(string(header), " ")
 	if strings.EqualFold(scheme, "Basic") {
 		text, err := base64.StdEncoding.DecodeString(given)
 		if err != nil {
-			return false
+			return ""
 		}
 		_, given, _ = strings.Cut(string(text), ":")
 	} else if !strings.EqualFold(scheme, "Bearer") {
-		return false
+		return ""
 	}
-	return subtle.ConstantTimeCompare([]byte(given), g.Token) == 1
+	return given
 }
 
 // Loopback tells whether addr can be reached from this machine alone.

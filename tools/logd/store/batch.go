@@ -23,8 +23,8 @@ var checkers = sync.Pool{New: func() any { return new(checker) }}
 
 // NewBatch checks the lines of body, which it keeps and changes. What can never
 // be stored it refuses, by the line's number, from 1; of the others it tells
-// stored the type, class and result.
-func NewBatch(id string, body []byte, refuse func(line int, err error), stored func(kind, class, result []byte)) *Batch {
+// stored the type, class and result. Unless host is "", only its lines can be.
+func NewBatch(id, host string, body []byte, refuse func(line int, err error), stored func(kind, class, result []byte)) *Batch {
 	b := &Batch{ID: id, span: newBlock(0)}
 	b.Lines = body[:0] // what is kept of it is never longer than what was read
 	number := 0
@@ -41,6 +41,9 @@ func NewBatch(id string, body []byte, refuse func(line int, err error), stored f
 		f, err := c.check(text)
 		if err == nil && string(f.kind) == record.TypeCommit {
 			err = fmt.Errorf("the type %q is the log's own", record.TypeCommit)
+		}
+		if err == nil && host != "" && string(f.host) != host {
+			err = fmt.Errorf("it is of the host %.64q, and came with the token of %s", f.host, host)
 		}
 		if err != nil {
 			refuse(number, err)

@@ -13,7 +13,7 @@ func TestNobodyCanPostACommit(t *testing.T) {
 	t.Parallel()
 	c := commit{Type: record.TypeCommit, Time: testkit.Noon, Batches: []string{"forged"}}
 	var refused []int
-	b := NewBatch("", []byte("{\"n\":1}\n"+string(c.seal([]byte("{\"n\":1}\n")))+
+	b := NewBatch("", "", []byte("{\"n\":1}\n"+string(c.seal([]byte("{\"n\":1}\n")))+
 		`{ "x":1, "type" : "commit" }`+"\n"+`{"t\u0079pe":"comm\u0069t"}`+"\n"+
 		`{"type":"Commit"}`+"\n"+`{"a":{"type":"commit"}}`+"\n"+`{"type":["commit"]}`+"\n"),
 		func(line int, err error) {

@@ -30,9 +30,10 @@ type fields struct {
 	at                  int64 // its time, ns since 1970
 	timed               bool
 	kind, class, result []byte
+	host                []byte
 }
 
-var fieldNames = []string{"time", "type", "class", "result"}
+var fieldNames = []string{"time", "type", "class", "result", "host"}
 
 // check reads a line without its newline.
 func (c *checker) check(text []byte) (fields, error) {
@@ -45,6 +46,7 @@ func (c *checker) check(text []byte) (fields, error) {
 	var f fields
 	f.at, f.timed = record.ParseTime(c.line.Get("time").Str)
 	f.kind = []byte(c.line.Type())
+	f.host = []byte(c.line.Get("host").Str)
 	f.class, f.result = []byte(c.line.Get("class").Str), []byte(c.line.Get("result").Str)
 	return f, nil
 }
@@ -128,6 +130,8 @@ func (c *checker) set(f *fields, field int, value []byte) bool {
 		f.class = value
 	case 3:
 		f.result = value
+	case 4:
+		f.host = value
 	}
 	return true
 }

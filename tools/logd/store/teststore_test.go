@@ -124,7 +124,7 @@ func tryOpen(dir string, set ...func(*setup)) (*testStore, error) {
 }
 
 func newBatch(id, text string) *Batch {
-	return NewBatch(id, []byte(text), func(int, error) {}, func(_, _, _ []byte) {})
+	return NewBatch(id, "", []byte(text), func(int, error) {}, func(_, _, _ []byte) {})
 }
 
 // manyDays is a log of some days, of so many groups each.
