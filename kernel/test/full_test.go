@@ -20,8 +20,11 @@ func TestBomb(t *testing.T) {
 	onlyTheBomb(t, full(t, []string{"kernel/vm/bomb", "winnow", "0", "1"}, "LIMIT=1800"), 1)
 }
 
-// TestPodman has containers of root's Podman and of a user's judged and killed there, through their sockets.
-func TestPodman(t *testing.T) { full(t, []string{"kernel/vm/podman"}, "LIMIT=1800") }
+// TestEngines has the agent govern there, put up by compose.yaml, and containers of root's Podman and of a user's judged
+// and killed through their sockets.
+func TestEngines(t *testing.T) {
+	full(t, []string{"bash", "-c", "kernel/vm/agent && kernel/vm/podman"}, "LIMIT=1800")
+}
 
 // TestDKMS has DKMS build, install and remove the module there. That takes minutes in an emulator, so it goes with the
 // tests of all kernels.
