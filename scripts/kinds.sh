@@ -17,6 +17,7 @@ declare -A pattern=(
   [order]='heaviest|lightest|newest|oldest'
   [port]='[1-9][0-9]{0,4}'
   [switch]='0|1'
+  [url]='none|https?://[^[:space:][:cntrl:]]+'
   [policy]='none|/[^[:cntrl:]]+'
 )
 pattern[bound]="none|([0-9]{1,2}(\.[0-9]{1,6})?|100)%|${pattern[size]}"
@@ -30,6 +31,7 @@ declare -A words=(
   [stall]='a time of stall in a window, such as 150ms/1s, or none'
   [bound]='a share such as 10%, a size such as 64MB, or none'
   [order]='heaviest, lightest, newest or oldest' [port]='a port from 1 to 65535' [switch]='0 or 1'
+  [url]='an address such as https://logs.example:7070, or none'
   [policy]='the absolute path of a policy file, or none'
 )
 

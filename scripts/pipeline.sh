@@ -62,7 +62,9 @@ carry_out() {
 
 # post stage|last delivers.
 post() {
-  set -- "$1" logpost --to-the-end --to "http://127.0.0.1:$WINNOW_PORT" --spool "$WINNOW_STATE/spool" \
+  store=$WINNOW_LOG
+  [ "$store" != none ] || store=http://127.0.0.1:$WINNOW_PORT
+  set -- "$1" logpost --to-the-end --to "$store" --spool "$WINNOW_STATE/spool" \
     --spool-max "$WINNOW_SPOOL_MAX" --beat "$WINNOW_STATE/beat" $ready
   # What comes before the first up waits in the spool.
   if [ -r "$WINNOW_STATE/token" ] || [ ! -e "$WINNOW_STATE/token" ]; then set -- "$@" --token-file "$WINNOW_STATE/token"; fi

@@ -25,6 +25,7 @@ table='
   WINNOW_SPAWN_CPUS    0.2       cpus+    nproc
   WINNOW_SPAWN_MEMORY  128m      memory
   WINNOW_PORT          7070      port     65535
+  WINNOW_LOG         none      url
   WINNOW_SPOOL_MAX     64MB      size
   WINNOW_RETAIN        30d       age
   WINNOW_RETAIN_SIZE   10GB      size

@@ -19,7 +19,7 @@ import (
 const testToken = "0123456789abcdef0123456789abcdef"
 
 // tokenFile holds the token of the tests.
-func tokenFile(t *testing.T) string {
+func tokenFile(t testing.TB) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "token")
 	if err := os.WriteFile(path, []byte(testToken+"\n"), 0o600); err != nil {

@@ -38,7 +38,7 @@ type live struct {
 	hosts   map[string]*liveHost
 	changed chan struct{} // closed and replaced
 	warn    func(format string, a ...any)
-	held    int           // bytes, about
+	held    int // bytes, about
 }
 
 // liveHost is a host's part.

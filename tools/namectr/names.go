@@ -34,11 +34,12 @@ type namer struct {
 	question chan answer       // under way; nil where there is none
 	away     *retry            // the engine did not answer last; nil where it did
 
-	unseen   unseen
-	snapshot string
-	asked    bool // for a new id, in the snapshot at hand
-	answered bool // that question was
-	recent   bool // the last question was begun in the snapshot at hand
+	unseen    unseen
+	snapshots int
+	snapshot  string
+	asked     bool // for a new id, in the snapshot at hand
+	answered  bool // that question was
+	recent    bool // the last question was begun in the snapshot at hand
 }
 
 func newNamer(fresh time.Duration, list func(context.Context) (known, error), t *cli.Tool) *namer {
@@ -101,7 +102,9 @@ func (n *namer) begin(ctx context.Context, snapshot string) {
 		}
 		r.seen = false
 	}
-	if len(n.known) > 0 && time.Since(n.since) >= n.fresh && n.mayAsk() {
+	n.snapshots++
+	// In a long stream also where there is none to name: there may be some that cannot be seen.
+	if (len(n.known) > 0 || n.snapshots > 1) && time.Since(n.since) >= n.fresh && n.mayAsk() {
 		n.unseen.notes = true
 		n.ask(ctx)
 	}

@@ -41,6 +41,24 @@ func TestTellsOfWhatCannotBeSeen(t *testing.T) {
 	})
 }
 
+// Also where nothing at all can be seen, as in a container without the host's cgroup files.
+func TestTellsWhereNothingIsSeen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStream(t)
+		s.running[1] = "hidden"
+		s.snapshot(t)
+		if s.said.Len() > 0 || len(s.askedAt()) > 0 {
+			t.Errorf("of one snapshot: asked %v, said %s", s.askedAt(), s.said.String())
+		}
+		for range 2 * 60 {
+			s.snapshot(t)
+		}
+		if strings.Count(s.said.String(), "hidden (000000000000) runs") != 1 || len(s.askedAt()) != 2 {
+			t.Errorf("asked %v, said %s", s.askedAt(), s.said.String())
+		}
+	})
+}
+
 // An answer says nothing of a snapshot that was taken after it, was cut short, or of a container that is new.
 func TestNotSeenYet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -66,8 +66,10 @@ func newHost(b *testing.B, each time.Duration) *host {
 		}
 		h.script("down").Run()
 	})
-	if out, err := h.script("up").CombinedOutput(); err != nil {
-		b.Fatalf("up: %v\n%s", err, out)
+	for _, words := range [][]string{{"up"}, {"images", "low-idle"}} {
+		if out, err := h.script(words[0], words[1:]...).CombinedOutput(); err != nil {
+			b.Fatalf("%v: %v\n%s", words, err, out)
+		}
 	}
 	return h
 }

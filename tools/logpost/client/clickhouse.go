@@ -13,9 +13,9 @@ import (
 	"winnow/tools/internal/record"
 )
 
-// rows is ClickHouse's JSONEachRow: a row a line, of the key that names it for good, its time, and the line itself. Its
+// jsonEachRow is ClickHouse's JSONEachRow: a row a line, of the key that names it for good, its time, and the line itself. Its
 // table is in the README.
-type rows struct{ user string }
+type jsonEachRow struct{ user string }
 
 // ClickHouse reads clickhouse://[USER@]HOST[:8123]/DATABASE/TABLE, with ?secure=1 over TLS, and gives the format and the
 // address of the store.
@@ -36,11 +36,11 @@ func ClickHouse(to *url.URL) (Format, *url.URL, error) {
 		store.Host = to.Host + ":8123"
 	}
 	store.RawQuery = url.Values{"query": {"INSERT INTO " + parts[0] + "." + parts[1] + " FORMAT JSONEachRow"}}.Encode()
-	return rows{user: to.User.Username()}, store, nil
+	return jsonEachRow{user: to.User.Username()}, store, nil
 }
 
 // Endpoint is the address itself: its query says where to.
-func (rows) Endpoint(store *url.URL) (*url.URL, error) {
+func (jsonEachRow) Endpoint(store *url.URL) (*url.URL, error) {
 	if !strings.Contains(strings.ToUpper(store.Query().Get("query")), "FORMAT JSONEACHROW") {
 		return nil, errors.New("the address has no query=INSERT INTO DATABASE.TABLE FORMAT JSONEachRow; clickhouse://HOST/DATABASE/TABLE makes one")
 	}
@@ -53,7 +53,7 @@ type row struct {
 	Line string `json:"line"`
 }
 
-func (rows) encode(batch []byte) (body []byte, refused []record.Refusal, err error) {
+func (jsonEachRow) encode(batch []byte) (body []byte, refused []record.Refusal, err error) {
 	refused = eachLine(batch, func(line *record.Line) error {
 		text, err := record.Marshal(row{line.Key(), line.Get("time").Str, line.Text()})
 		body = append(body, text...)
@@ -62,7 +62,7 @@ func (rows) encode(batch []byte) (body []byte, refused []record.Refusal, err err
 	return body, refused, nil
 }
 
-func (r rows) header(request *http.Request, _, token string) {
+func (r jsonEachRow) header(request *http.Request, _, token string) {
 	request.Header.Set("Content-Type", "application/x-ndjson")
 	if r.user != "" {
 		request.Header.Set("X-ClickHouse-User", r.user)
@@ -72,10 +72,10 @@ func (r rows) header(request *http.Request, _, token string) {
 	}
 }
 
-func (rows) took(status int) bool { return succeeded(status) }
+func (jsonEachRow) took(status int) bool { return succeeded(status) }
 
 // read: ClickHouse takes all of a batch or nothing, and says nothing then.
-func (rows) read(answer []byte, lines int) (*record.Delivery, error) {
+func (jsonEachRow) read(answer []byte, lines int) (*record.Delivery, error) {
 	if code := exception(answer); code != 0 { // once it has begun to answer it can only say so in the text
 		return nil, fmt.Errorf("took nothing: %s", Shown(string(answer)))
 	}
@@ -87,11 +87,11 @@ func (rows) read(answer []byte, lines int) (*record.Delivery, error) {
 var passingCodes = map[int]bool{60: true, 81: true, 159: true, 164: true, 192: true, 193: true, 194: true, 202: true, 209: true, 210: true, 241: true,
 	242: true, 243: true, 252: true, 285: true, 319: true, 439: true, 497: true, 516: true}
 
-func (rows) final(status int, answer []byte) bool {
+func (jsonEachRow) final(status int, answer []byte) bool {
 	return !passing(status) && !passingCodes[exception(answer)]
 }
 
-func (rows) reason(answer []byte) string { return Shown(string(bytes.TrimSpace(answer))) }
+func (jsonEachRow) reason(answer []byte) string { return Shown(string(bytes.TrimSpace(answer))) }
 
 // exception is the number of ClickHouse's that an answer has, 0 where it has none.
 func exception(answer []byte) int {

@@ -33,7 +33,7 @@ type Format interface {
 
 // Formats are those that a command line can name; winnow's own is that of logd.
 func Formats() map[string]Format {
-	return map[string]Format{"winnow": winnow{}, "jsoneachrow": rows{}, "jsonline": lines{}, "otlp": otlp{}}
+	return map[string]Format{"winnow": winnow{}, "jsoneachrow": jsonEachRow{}, "jsonline": jsonLine{}, "otlp": otlp{}}
 }
 
 // winnow is the format of logd, which answers for each line.

@@ -9,15 +9,15 @@ import (
 	"winnow/tools/internal/record"
 )
 
-// lines is VictoriaLogs' JSON lines: the line itself, with its key and the message that this store wants. It answers
+// jsonLine is VictoriaLogs' JSON lines: the line itself, with its key and the message that this store wants. It answers
 // 200 whatever becomes of a line, so what it would drop is not sent.
-type lines struct{}
+type jsonLine struct{}
 
 // longestLine is what VictoriaLogs takes of a line, in bytes.
 const longestLine = 256 << 10
 
 // Endpoint is the store's /insert/jsonline, unless the address says more.
-func (lines) Endpoint(store *url.URL) (*url.URL, error) {
+func (jsonLine) Endpoint(store *url.URL) (*url.URL, error) {
 	to := *store
 	if strings.Trim(to.Path, "/") == "" {
 		to.Path = "/insert/jsonline"
@@ -32,7 +32,7 @@ func (lines) Endpoint(store *url.URL) (*url.URL, error) {
 	return &to, nil
 }
 
-func (lines) encode(batch []byte) (body []byte, refused []record.Refusal, err error) {
+func (jsonLine) encode(batch []byte) (body []byte, refused []record.Refusal, err error) {
 	refused = eachLine(batch, func(line *record.Line) error {
 		key, err := record.Marshal(line.Key())
 		if err != nil {
@@ -60,17 +60,17 @@ func message(line *record.Line) string {
 	return strings.Join(words, " ")
 }
 
-func (lines) header(request *http.Request, _, token string) {
+func (jsonLine) header(request *http.Request, _, token string) {
 	request.Header.Set("Content-Type", "application/stream+json")
 	bearer(request, token)
 }
 
-func (lines) took(status int) bool { return succeeded(status) }
+func (jsonLine) took(status int) bool { return succeeded(status) }
 
-func (lines) read(_ []byte, lines int) (*record.Delivery, error) {
+func (jsonLine) read(_ []byte, lines int) (*record.Delivery, error) {
 	return &record.Delivery{Stored: lines}, nil
 }
 
-func (lines) final(status int, _ []byte) bool { return !passing(status) }
+func (jsonLine) final(status int, _ []byte) bool { return !passing(status) }
 
-func (lines) reason(answer []byte) string { return Shown(string(answer)) }
+func (jsonLine) reason(answer []byte) string { return Shown(string(answer)) }
