@@ -120,6 +120,9 @@ func parse(t *cli.Tool, args []string, stdout io.Writer) (*options, error) {
 		return nil, err
 	}
 	var err error
+	if client.Formats()[*format] == nil {
+		return nil, t.Misused("--format: not winnow, jsoneachrow, jsonline or otlp: %q", *format)
+	}
 	if o.to, o.format, err = parseStore(*to, *format); err != nil {
 		return nil, t.Misused("--to: %v", err)
 	}
@@ -141,14 +144,14 @@ func parse(t *cli.Tool, args []string, stdout io.Writer) (*options, error) {
 // parseStore reads where the store is and what it wants, and refuses what can never
 // lead to one: what was meant for it would be kept for ever.
 func parseStore(text, format string) (*url.URL, client.Format, error) {
-	as, ok := client.Formats()[format]
-	if !ok {
-		return nil, nil, fmt.Errorf("no such format: %q", format)
-	}
+	as := client.Formats()[format]
 	if text == "" {
 		return nil, nil, errors.New("say where the log store is")
 	}
 	to, err := url.Parse(text)
+	if err == nil && to.Scheme == "clickhouse" && format != "winnow" && format != "jsoneachrow" {
+		return nil, nil, fmt.Errorf("a ClickHouse takes no %s", format)
+	}
 	if err == nil && to.Scheme == "clickhouse" {
 		if as, to, err = client.ClickHouse(to); err != nil {
 			return nil, nil, err

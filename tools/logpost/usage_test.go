@@ -47,6 +47,15 @@ func TestUsage(t *testing.T) {
 		{to("http://" + strings.Repeat("a", 64)), "--to: not a host"},
 		{to("http://" + strings.Repeat("a.", 130)), "--to: not a host"},
 		{to("http://winnow:secret@x"), "--to: a user or password in the URL is of no use"},
+		{to("clickhouse://h"), "--to: not an address such as clickhouse://user@host:8123/database/table"},
+		{to("clickhouse://h/winnow"), "--to: not an address such as clickhouse://"},
+		{to("clickhouse://h/a/b/c"), "--to: not an address such as clickhouse://"},
+		{to("clickhouse://h/winnow/lines;DROP"), "--to: not an address such as clickhouse://"},
+		{to("clickhouse://u:secret@h/winnow/lines"), "--to: a password in the URL can be read by others"},
+		{append(to("clickhouse://h/winnow/lines"), "--format", "otlp"), "--to: a ClickHouse takes no otlp"},
+		{to("clickhouse:///winnow/lines"), "--to: not a host"},
+		{good("--format", "loki"), `--format: not winnow, jsoneachrow, jsonline or otlp: "loki"`},
+		{good("--format", "jsoneachrow"), "--to: the address has no query="},
 		{good("--nope"), "unknown flag: --nope"},
 		{good("y"), `unexpected argument: "y"`},
 		{good("--timeout", "0"), "--timeout: not a time to wait: 0s"},
@@ -77,7 +86,18 @@ func TestHostsThatMayBe(t *testing.T) {
 			t.Errorf("%s: %v", text, err)
 		}
 	}
-	if to, _, err := parseStore("http://h/winnow/", "winnow"); err != nil || to.String() != "http://h/winnow/logs" {
-		t.Errorf("%v, %v", to, err)
+	for of, want := range map[string]string{
+		"winnow http://h/winnow/":                 "http://h/winnow/logs",
+		"winnow clickhouse://u@h/a/b":             "http://h:8123/?query=INSERT+INTO+a.b+FORMAT+JSONEachRow",
+		"winnow clickhouse://h:9/a/b?secure=1":    "https://h:9/?query=INSERT+INTO+a.b+FORMAT+JSONEachRow",
+		"otlp http://h:4318":                      "http://h:4318/v1/logs",
+		"otlp http://h/otlp/v1/logs":              "http://h/otlp/v1/logs",
+		"jsonline http://h:9428/":                 "http://h:9428/insert/jsonline?_msg_field=_msg&_stream_fields=host%2Ctype&_time_field=time",
+		"jsonline http://h/x?_stream_fields=host": "http://h/x?_msg_field=_msg&_stream_fields=host&_time_field=time",
+	} {
+		format, text, _ := strings.Cut(of, " ")
+		if to, _, err := parseStore(text, format); err != nil || to.String() != want {
+			t.Errorf("%s: %v, %v", of, to, err)
+		}
 	}
 }
