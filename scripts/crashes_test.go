@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -28,87 +27,12 @@ type sender struct {
 	t       *testing.T
 	name    string
 	dir     string
-	wire    *wire
+	wire    *gate
 	mu      sync.Mutex
 	running *exec.Cmd
 	paused  bool
 	n       int          // lines sent
 	counted map[int]bool // those of calls that ended well: delivered, or kept
-}
-
-// wire passes on what a host and logd say, until it is cut.
-type wire struct {
-	to   string
-	l    net.Listener
-	mu   sync.Mutex
-	cut  bool
-	ends map[net.Conn]bool
-}
-
-func newWire(t *testing.T, to string) *wire {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := &wire{to: to, l: l, ends: map[net.Conn]bool{}}
-	t.Cleanup(func() { l.Close(); w.set(true) })
-	go func() {
-		for {
-			in, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go w.join(in)
-		}
-	}()
-	return w
-}
-
-func (w *wire) join(in net.Conn) {
-	defer in.Close()
-	out, err := net.Dial("tcp", w.to)
-	if err != nil {
-		return
-	}
-	defer out.Close()
-	w.mu.Lock()
-	w.ends[in], w.ends[out] = true, true
-	cut := w.cut
-	w.mu.Unlock()
-	if cut {
-		return
-	}
-	done := make(chan bool, 2)
-	for _, ends := range [][2]net.Conn{{in, out}, {out, in}} {
-		go func() {
-			buffer := make([]byte, 4<<10)
-			for {
-				n, err := ends[0].Read(buffer)
-				if err != nil {
-					break
-				}
-				if _, err := ends[1].Write(buffer[:n]); err != nil {
-					break
-				}
-			}
-			done <- true
-		}()
-	}
-	<-done
-}
-
-// set cuts it, in the middle of whatever is said, or joins it again.
-func (w *wire) set(cut bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.cut = cut
-	if cut {
-		for c := range w.ends {
-			c.Close()
-		}
-		clear(w.ends)
-	}
 }
 
 // send is a call of logpost with some lines, or with none, and tells whether it ended well.
@@ -119,7 +43,7 @@ func (s *sender) send(lines int) bool {
 		fmt.Fprintf(&text, `{"type":"note","host":%q,"n":%d,"more":%q}`+"\n", s.name, s.n, strings.Repeat("x", 200))
 		s.n++
 	}
-	cmd := exec.Command("../bin/logpost", "--to", "http://"+s.wire.l.Addr().String(), "--spool", filepath.Join(s.dir, "spool"),
+	cmd := exec.Command("../bin/logpost", "--to", "http://"+s.wire.address, "--spool", filepath.Join(s.dir, "spool"),
 		"--token-file", filepath.Join(s.dir, s.name), "--timeout", "2s")
 	cmd.Stdin = &text
 	s.mu.Lock()
@@ -190,7 +114,7 @@ func TestHostsThroughCrashes(t *testing.T) {
 
 	var hosts []*sender
 	for i := range crashHosts {
-		s := &sender{t: t, name: fmt.Sprintf("host%d", i), dir: t.TempDir(), wire: newWire(t, address), counted: map[int]bool{}}
+		s := &sender{t: t, name: fmt.Sprintf("host%d", i), dir: t.TempDir(), wire: newGate(t, "tcp", "127.0.0.1:0", address), counted: map[int]bool{}}
 		for _, dir := range []string{tokens, s.dir} {
 			if err := os.WriteFile(filepath.Join(dir, s.name), fmt.Appendf(nil, "the-token-of-%s-alone", s.name), 0o600); err != nil {
 				t.Fatal(err)
@@ -219,9 +143,9 @@ func TestHostsThroughCrashes(t *testing.T) {
 			time.Sleep(pause)
 			some.kill(false)
 		case 3:
-			some.wire.set(true)
+			some.wire.close() // in the middle of whatever is said
 			time.Sleep(pause)
-			some.wire.set(false)
+			some.wire.open()
 		}
 	}
 	end()

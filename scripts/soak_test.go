@@ -1,24 +1,19 @@
 package scripts
 
 import (
-	"cmp"
 	"encoding/json"
 	"fmt"
-	"io"
 	"maps"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/docker/docker/api/types/container"
-	"github.com/docker/docker/client"
 )
 
 const soakPolicy = `version = 1
@@ -53,9 +48,9 @@ func TestSoak(t *testing.T) {
 	}
 	w.settings = append(w.settings, "WINNOW_POLICY="+policy)
 	w.run(0, "up")
-	gate := newGate(t)
+	gate := newEngineGate(t)
 	loop := w.command("loop")
-	loop.Env = append(loop.Env, "DOCKER_HOST=unix://"+gate.path)
+	loop.Env = append(loop.Env, "DOCKER_HOST=unix://"+gate.address)
 	governor := w.start(loop)
 	w.eventually("a snapshot is in the log", func() bool { return len(w.snapshots()) > 0 })
 
@@ -329,79 +324,4 @@ func (w *world) killLines() (results map[string]string, doubled string) {
 		}
 	})
 	return results, doubled
-}
-
-// gate is the engine at a socket of its own, which can be closed and opened.
-type gate struct {
-	t          *testing.T
-	path, real string
-	mu         sync.Mutex
-	listener   net.Listener
-	conns      map[net.Conn]bool
-}
-
-func newGate(t *testing.T) *gate {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "winnow-test-") // a socket's path must be short
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	g := &gate{t: t, path: filepath.Join(dir, "s"), real: strings.TrimPrefix(cmp.Or(os.Getenv("DOCKER_HOST"), client.DefaultDockerHost), "unix://"),
-		conns: map[net.Conn]bool{}}
-	g.open()
-	t.Cleanup(g.close)
-	return g
-}
-
-func (g *gate) open() {
-	l, err := net.Listen("unix", g.path)
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	g.mu.Lock()
-	g.listener = l
-	g.mu.Unlock()
-	go func() {
-		for {
-			in, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go g.join(in)
-		}
-	}()
-}
-
-// join passes on what a client and the engine say, until either ends.
-func (g *gate) join(in net.Conn) {
-	out, err := net.Dial("unix", g.real)
-	if err != nil {
-		in.Close()
-		return
-	}
-	g.mu.Lock()
-	g.conns[in], g.conns[out] = true, true
-	g.mu.Unlock()
-	end := sync.OnceFunc(func() {
-		in.Close()
-		out.Close()
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		delete(g.conns, in)
-		delete(g.conns, out)
-	})
-	go func() { io.Copy(out, in); end() }()
-	io.Copy(in, out)
-	end()
-}
-
-// close refuses all that comes, and cuts what there is.
-func (g *gate) close() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.listener.Close()
-	for c := range g.conns {
-		c.Close()
-	}
 }
