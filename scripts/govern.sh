@@ -36,8 +36,8 @@ stopping=
 begin_governing() {
   make_state && mkdir -p -- "$WINNOW_STATE/spool" && : >>"$WINNOW_STATE/governing.lock" || exit 1
   lock 9 "$WINNOW_STATE/governing.lock" 0 || return 1
-  # A signal that ends this rm, too, comes here again; as a failure it would end us.
-  trap 'stopping=1; rm -f -- "$governing" || true' HUP INT QUIT TERM
+  # No signal may end this rm, too: then we would govern on. As a failure it would end us.
+  trap 'stopping=1; trap "" HUP INT QUIT TERM; rm -f -- "$governing" || true' HUP INT QUIT TERM
   trap 'trap "" HUP INT QUIT TERM; rm -f -- "$governing"' EXIT
   printf '%s=%s\n' pid "$$" program "$self" since "$(date --utc +%FT%TZ)" how "$(how)" interval "$WINNOW_INTERVAL" \
     grace "$WINNOW_GRACE" source "$WINNOW_SOURCE" >"$governing.new"
