@@ -23,6 +23,17 @@ in_root() {
     exec chroot "$@"' sh "$1" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C "${@:2}"
 }
 
+# eventually WHAT COMMAND... waits until the command is true: in an emulator beside others, for long.
+eventually() {
+  local what=$1 end=$((SECONDS + 400))
+  shift
+  while ((SECONDS < end)); do
+    if "$@"; then return; fi
+    sleep 0.5
+  done
+  die "not in time: $what"
+}
+
 # machine DIR KERNEL APPEND ARGUMENT... boots a kernel with more for its command line and for the emulator's, shows what
 # the machine prints between its two marks, and ends the script with the status in the second.
 machine() {
