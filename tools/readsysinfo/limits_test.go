@@ -159,3 +159,53 @@ func TestOwnPathsForReal(t *testing.T) {
 		t.Fatal(err) // for who removes it
 	}
 }
+
+// crun, which Podman runs containers with, sets the limits below the cgroup that has the id. Both sources tell them; of
+// another engine's container such a cgroup is its own affair.
+func TestLimitsOfCrun(t *testing.T) {
+	for name, test := range map[string]struct {
+		path, below string
+		own         string // memory.max of the cgroup with the id
+		want        uint64 // kB
+	}{
+		"Podman":                {"/machine.slice/libpod-" + idA + ".scope", "container", "max\n", 102400},
+		"Podman, by its scope":  {"/machine.slice/libpod-" + idA + ".scope", "container", "8192\n", 8},
+		"Podman without a crun": {"/machine.slice/libpod-" + idA + ".scope", "init.scope", "max\n", 0},
+		"Docker":                {"/docker/" + idA, "container", "max\n", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			tr := newTree(t)
+			tr.process(10, "web", "S", 1, 500, "web\x00")
+			tr.cgroup2()
+			tr.v2(test.path, 10)
+			tr.write("cg"+test.path+"/memory.max", test.own)
+			tr.write("cg"+test.path+"/cpu.max", "max 100000\n")
+			tr.write("cg"+test.path+"/"+test.below+"/memory.max", "104857600\n")
+			tr.write("cg"+test.path+"/"+test.below+"/cpu.max", "50000 100000\n")
+			engine := strings.ToLower(strings.Fields(name)[0])
+			engine = strings.TrimSuffix(engine, ",")
+			limit := "null"
+			if test.own != "max\n" {
+				limit = "8"
+			}
+			tr.write("proc/sysinfo_winnow", strings.Replace(moduleDocument(cgroup.Boottime(), 3e9), `"memory_kb":6000`,
+				fmt.Sprintf(`"engine":%q,"memory_limit_kb":%s,"cpu_limit_percent":null,"memory_kb":6000`, engine, limit), 1))
+			for _, source := range []string{"cgroup", "module"} {
+				s := tr.run("--source", source)
+				c := find(s, idA)
+				if s.err != nil || c == nil {
+					t.Fatalf("%s: %v: %s%s", source, s.err, s.stderr, s.stdout)
+				}
+				if (c.MemoryLimitKB == nil) != (test.want == 0) || c.MemoryLimitKB != nil && *c.MemoryLimitKB != test.want || (c.CPULimitPercent != nil) != (engine == "podman" && test.below == ofCrun) {
+					t.Errorf("%s: got %s", source, s.stdout)
+				}
+				if source == "module" && (c.MemoryKB != 6000 || c.CPUNS != 3e9) {
+					t.Errorf("the module's figures are %s", s.stdout)
+				}
+			}
+		})
+	}
+}
+
+const ofCrun = "container"

@@ -33,19 +33,35 @@ func (f *Files) usage(at dir, cg Cgroup, c *Container) error {
 	return err
 }
 
-// limits reads the cgroup's own. Without the controller it has no file of it, and no limit; "max" and -1 are none
-// either.
+// ofCrun is where crun, which Podman runs containers with, has them on v2: below the cgroup that has their id.
+const ofCrun = "container"
+
+// limits reads the cgroup's own, or those of the one below it that is crun's.
 func (f *Files) limits(at dir, cg Cgroup, c *Container) error {
-	text, err := at.read(f.limitFile)
-	if err != nil && !errors.Is(err, unix.ENOENT) {
+	if err := f.limitsIn(at, cg, "", c); err != nil || cg.Engine != record.EnginePodman || f.Source != record.SourceCgroup2 {
 		return err
 	}
-	if memory := wholeNumbers(text); len(memory) == 1 && memory[0] < 1<<62 { // v1 has a number for none
-		c.MemoryLimitKB = new(memory[0] >> 10)
+	return f.limitsIn(at, cg, ofCrun+"/", c)
+}
+
+// limitsIn reads those that are not known yet in a cgroup below. Without the controller it has no file of it, and no limit;
+// "max" and -1 are none either.
+func (f *Files) limitsIn(at dir, cg Cgroup, below string, c *Container) error {
+	if c.MemoryLimitKB == nil {
+		text, err := at.read(below + f.limitFile)
+		if err != nil && !errors.Is(err, unix.ENOENT) {
+			return err
+		}
+		if memory := wholeNumbers(text); len(memory) == 1 && memory[0] < 1<<62 { // v1 has a number for none
+			c.MemoryLimitKB = new(memory[0] >> 10)
+		}
+	}
+	if c.CPULimitPercent != nil {
+		return nil
 	}
 	var words []byte
 	for _, file := range f.quotaFiles {
-		text, err := f.readIn(f.quota, "cpu", cg, c.PID, file)
+		text, err := f.readIn(f.quota, "cpu", cg, c.PID, "/"+below+strings.TrimPrefix(file, "/"))
 		if err != nil && !errors.Is(err, unix.ENOENT) {
 			return err
 		}

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"winnow/tools/internal/record"
 	"winnow/tools/readsysinfo/cgroup"
 )
 
@@ -28,6 +29,9 @@ func (d *Document) Complete(proc cgroup.Proc) (all cgroup.Measured, err error) {
 		left = left[len(same):]
 		c := same[0]
 		if len(same) == 1 && c.memoryKnown && c.cpuKnown {
+			if c.Engine == record.EnginePodman && (c.MemoryLimitKB == nil || c.CPULimitPercent == nil) && look() == nil {
+				c.findLimits(files, found[c.ID], want)
+			}
 			all.Containers = append(all.Containers, c.Container)
 			continue
 		}
@@ -49,6 +53,16 @@ func (d *Document) Complete(proc cgroup.Proc) (all cgroup.Measured, err error) {
 		}
 	}
 	return all, nil
+}
+
+// findLimits looks for those that crun has set below the cgroup that the document tells of.
+func (c *Container) findLimits(files *cgroup.Files, among []cgroup.Cgroup, want cgroup.Options) {
+	if len(among) != 1 {
+		return
+	}
+	if measured, running, err := files.Measure(among[0], c.Container, want); err == nil && running {
+		c.MemoryLimitKB, c.CPULimitPercent = measured.MemoryLimitKB, measured.CPULimitPercent
+	}
 }
 
 // withOneID is what a list in the order of ids begins with that has one id.
