@@ -1,4 +1,4 @@
-#!/bin/sh
+# shellcheck shell=sh
 # usage: sh pipeline.sh [--dry-run] [--every TIME]
 #
 # pipeline.sh is the pipe itself: sample, name, judge, kill, log, and beside it the report on stderr. Its stdout is the
