@@ -72,12 +72,12 @@ test-sanitize: ## its stress test on a kernel with KASAN, lockdep and kmemleak
 	$(MAKE) -C kernel test-sanitize
 
 .PHONY: test-package
-test-package: ## the package's life on a full Debian in an emulator, and what lintian says
+test-package: ## the package's life on a full Debian in an emulator, the agent's and Podman's there, and what lintian says
 	scripts/deps test-package
 	$(MAKE) deb VERSION=99
 	$(MAKE) deb
 	lintian --allow-root --fail-on error artifacts/winnow_$(VERSION)_*.deb
-	WINNOW_PACKAGE=1 go test -count=1 -v -timeout 60m -run '^TestPackage$$' ./kernel/test
+	WINNOW_PACKAGE=1 go test -count=1 -v -timeout 60m -run '^Test(Package|Engines)$$' ./kernel/test
 
 .PHONY: lint
 lint: ## gofmt, vet, shellcheck, shfmt, checkpatch and sparse

@@ -21,8 +21,11 @@ func TestBomb(t *testing.T) {
 }
 
 // TestEngines has the agent govern there, put up by compose.yaml, and containers of root's Podman and of a user's judged
-// and killed through their sockets.
+// and killed through their sockets. That takes minutes in an emulator, so it goes with the package's test.
 func TestEngines(t *testing.T) {
+	if os.Getenv("WINNOW_PACKAGE") == "" {
+		t.Skip("boots a full machine, which takes minutes: make test-package")
+	}
 	full(t, []string{"bash", "-c", "kernel/vm/agent && kernel/vm/podman"}, "LIMIT=1800")
 }
 
