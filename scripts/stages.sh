@@ -74,22 +74,24 @@ last_tee() {
   if tee -p </dev/null >/dev/null 2>&1; then last tee -p $tees; else last tee $tees; fi
 }
 
-# await_stages returns when all have ended. The status is the highest of theirs, which a signal's is; SIGPIPE only follows
-# from the end of another.
+# await_stages returns when all have ended. The status is the highest of theirs, which a signal's is; SIGPIPE, and the first
+# one's SIGTERM, only follow from the end of another.
 await_stages() {
-  all=0 pipe=0
+  all=0 follows=0
   read -r _ <&6 || true
   kill -TERM "$first" 2>/dev/null || true
   for one in $pids; do
     status=0
     wait "${one%%:*}" 2>/dev/null || status=$?
-    if [ "$status" = 141 ]; then
-      pipe=$status
-      continue
-    fi
+    case $one=$status in
+      *=141 | "$first":*=143)
+        follows=$status
+        continue
+        ;;
+    esac
     [ "$status" -le "$all" ] || all=$status
     [ "$status" -le 128 ] || say "${one#*:} was ended by signal $((status - 128))"
   done
-  [ "$all" != 0 ] || all=$pipe
+  [ "$all" != 0 ] || all=$follows
   return "$all"
 }

@@ -27,7 +27,6 @@ set_state() {
 }
 
 # What is kept has a version, which is 1 where it is not said. That of a newer winnow is left as it is.
-version=1
 known_version() {
   [[ -z $2 || $2 == "$version" ]] && return
   say "$1 is of version $(printf '%.16q' "$2"), which a newer winnow wrote: this one knows version $version, and leaves it as it is"

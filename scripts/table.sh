@@ -1,5 +1,7 @@
 # shellcheck shell=sh disable=SC2034 # for who sources it
-# table.sh is what can be set. It is POSIX sh, for the agent has it too.
+# table.sh is what can be set, and the version of what is kept. It is POSIX sh, for the agent has it too.
+
+version=1 # of the state directory, and of the file of settings
 
 # A line a setting: its name, default, kind (+ refuses zero), and the most that it may be.
 table='

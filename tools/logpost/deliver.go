@@ -242,20 +242,18 @@ func (d *deliverer) send(b *batch) error {
 		}
 		d.t.Complain(fmt.Errorf("refused as well, and not named: %s%s", counted(ack.RefusedMore, "", ""), said))
 	}
-	if !d.store.Answers() { // what was not even sent
-		d.setLinesAside(b, ack.Refused)
-	}
+	d.setLinesAside(b, ack.Unsent)
 	return nil
 }
 
 // setLinesAside keeps those of b's lines that went nowhere.
-func (d *deliverer) setLinesAside(b *batch, refused []record.Refusal) {
-	if d.spool == nil || len(refused) == 0 {
+func (d *deliverer) setLinesAside(b *batch, unsent []record.Refusal) {
+	if d.spool == nil || len(unsent) == 0 {
 		return
 	}
 	aside := spool.Batch{ID: b.ID}
 	lines := slices.DeleteFunc(slices.Collect(bytes.Lines(b.Body)), func(l []byte) bool { return len(bytes.TrimSpace(l)) == 0 })
-	for _, r := range refused {
+	for _, r := range unsent {
 		if r.Line >= 1 && r.Line <= len(lines) {
 			aside.Body = append(aside.Body, lines[r.Line-1]...)
 		}
@@ -265,7 +263,7 @@ func (d *deliverer) setLinesAside(b *batch, refused []record.Refusal) {
 		d.t.Complain(err)
 		return
 	}
-	d.t.Warn("set aside in %s: %s", path, counted(len(refused), "", ""))
+	d.t.Warn("set aside in %s: %s", path, counted(len(unsent), "", ""))
 }
 
 // keep has b wait in the spool, and tells whether all of it does.

@@ -30,7 +30,6 @@ type Delivery struct {
 	Refused     []Refusal `json:"refused"`                // lines that can never be stored
 	RefusedMore int       `json:"refused_more,omitempty"` // such lines that are not named
 	Duplicate   bool      `json:"duplicate"`              // it was stored before, and so 0 lines are now
-	Said        string    `json:"-"`                      // of a store that is not logd: why it did not take all
 }
 
 // Refusal is a line that was not stored because it never can be.

@@ -53,13 +53,13 @@ type row struct {
 	Line string `json:"line"`
 }
 
-func (jsonEachRow) encode(batch []byte) (body []byte, refused []record.Refusal, err error) {
-	refused = eachLine(batch, func(line *record.Line) error {
+func (jsonEachRow) encode(batch []byte) (body []byte, unsent []record.Refusal, err error) {
+	unsent = eachLine(batch, func(line *record.Line) error {
 		text, err := record.Marshal(row{line.Key(), line.Get("time").Str, line.Text()})
 		body = append(body, text...)
 		return err
 	})
-	return body, refused, nil
+	return body, unsent, nil
 }
 
 func (r jsonEachRow) header(request *http.Request, _, token string) {
@@ -75,11 +75,11 @@ func (r jsonEachRow) header(request *http.Request, _, token string) {
 func (jsonEachRow) took(status int) bool { return succeeded(status) }
 
 // read: ClickHouse takes all of a batch or nothing, and says nothing then.
-func (jsonEachRow) read(answer []byte, lines int) (*record.Delivery, error) {
+func (jsonEachRow) read(answer []byte, lines int) (*Answer, error) {
 	if code := exception(answer); code != 0 { // once it has begun to answer it can only say so in the text
 		return nil, fmt.Errorf("took nothing: %s", Shown(string(answer)))
 	}
-	return &record.Delivery{Stored: lines}, nil
+	return &Answer{Delivery: record.Delivery{Stored: lines}}, nil
 }
 
 // What has status 500, or 400, is told apart by ClickHouse's own number: no memory or time, too many queries or parts, a

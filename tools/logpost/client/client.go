@@ -64,9 +64,16 @@ type Client struct {
 	http    http.Transport
 }
 
+// Answer is what became of a batch.
+type Answer struct {
+	record.Delivery
+	Said   string           // why a store that is not logd did not take all
+	Unsent []record.Refusal // lines that such a store would have dropped without a word; they are among the refused
+}
+
 // Post delivers a batch of so many lines. A *RefusedError is final; after any
 // other error the batch may or may not be stored, and is to be sent again.
-func (c *Client) Post(id string, body []byte, lines int) (*record.Delivery, error) {
+func (c *Client) Post(id string, body []byte, lines int) (*Answer, error) {
 	ctx := context.Background()
 	if c.Until != nil {
 		ctx = c.Until
@@ -75,12 +82,12 @@ func (c *Client) Post(id string, body []byte, lines int) (*record.Delivery, erro
 		fmt.Errorf("%s gave no answer for %v", c.URL, c.Timeout))
 	defer cancel()
 	format := c.format()
-	put, refused, err := format.encode(body)
+	put, unsent, err := format.encode(body)
 	if err != nil {
 		return nil, err
 	}
-	if len(refused) == lines {
-		return &record.Delivery{Refused: refused}, nil
+	if len(unsent) == lines {
+		return &Answer{Delivery: record.Delivery{Refused: unsent}, Unsent: unsent}, nil
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.URL.String(), bytes.NewReader(put))
 	if err != nil {
@@ -96,15 +103,12 @@ func (c *Client) Post(id string, body []byte, lines int) (*record.Delivery, erro
 	if err != nil {
 		return nil, c.named(ctx, err)
 	}
-	ack, err := c.read(response.StatusCode, text, lines-len(refused))
+	answer, err := c.read(response.StatusCode, text, lines-len(unsent))
 	if err == nil {
-		ack.Refused = append(ack.Refused, refused...)
+		answer.Refused, answer.Unsent = append(answer.Refused, unsent...), unsent
 	}
-	return ack, later(err, response.Header, time.Now())
+	return answer, later(err, response.Header, time.Now())
 }
-
-// Answers tells whether the store answers for each line, as logd does: what it refused it has seen.
-func (c *Client) Answers() bool { return c.format() == winnow{} }
 
 func (c *Client) format() Format {
 	if c.Format == nil {
@@ -121,7 +125,7 @@ func (c *Client) named(ctx context.Context, err error) error {
 }
 
 // read takes the answer for a batch of that many lines.
-func (c *Client) read(status int, text []byte, lines int) (*record.Delivery, error) {
+func (c *Client) read(status int, text []byte, lines int) (*Answer, error) {
 	format := c.format()
 	if !format.took(status) {
 		err := fmt.Errorf("%s: status %d: %s", c.URL, status, format.reason(text))
@@ -130,14 +134,14 @@ func (c *Client) read(status int, text []byte, lines int) (*record.Delivery, err
 		}
 		return nil, err
 	}
-	ack, err := format.read(text, lines)
+	answer, err := format.read(text, lines)
 	if err != nil && !errors.Is(err, ErrMiscounted) {
 		return nil, fmt.Errorf("%s: %w", c.URL, err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s %w", c.URL, err)
 	}
-	return ack, nil
+	return answer, nil
 }
 
 // Shown is foreign text as long as a message bears it.

@@ -20,11 +20,11 @@ type Format interface {
 	Endpoint(store *url.URL) (*url.URL, error)
 
 	// encode gives what is posted of a batch, and those of its lines that the store would drop without a word.
-	encode(batch []byte) (body []byte, refused []record.Refusal, err error)
+	encode(batch []byte) (body []byte, unsent []record.Refusal, err error)
 	header(request *http.Request, id, token string)
 	// took tells whether a status says that a batch was taken, and read what is said of it.
 	took(status int) bool
-	read(answer []byte, lines int) (*record.Delivery, error)
+	read(answer []byte, lines int) (*Answer, error)
 	// final tells whether the same batch will be refused whenever it is sent.
 	final(status int, answer []byte) bool
 	// reason is what an answer that refuses says.
@@ -51,9 +51,9 @@ func (winnow) header(request *http.Request, id, token string) {
 
 func (winnow) took(status int) bool { return status == http.StatusOK }
 
-func (winnow) read(answer []byte, lines int) (*record.Delivery, error) {
-	var a record.Delivery
-	if err := json.Unmarshal(answer, &a); err != nil || gjson.GetBytes(answer, "stored").Type != gjson.Number {
+func (winnow) read(answer []byte, lines int) (*Answer, error) {
+	var a Answer
+	if err := json.Unmarshal(answer, &a.Delivery); err != nil || gjson.GetBytes(answer, "stored").Type != gjson.Number {
 		return nil, errors.New("answers, but is no log store")
 	}
 	if !a.AccountsFor(lines) { // one that has lost some answers 200 all the same

@@ -32,7 +32,7 @@ func (otlp) Endpoint(store *url.URL) (*url.URL, error) {
 
 func (otlp) encode(batch []byte) ([]byte, []record.Refusal, error) {
 	hosts := map[string]*logs.ResourceLogs{}
-	refused := eachLine(batch, func(line *record.Line) error {
+	unsent := eachLine(batch, func(line *record.Line) error {
 		host := line.Get("host").Str
 		of := hosts[host]
 		if of == nil {
@@ -51,7 +51,7 @@ func (otlp) encode(batch []byte) ([]byte, []record.Refusal, error) {
 		request.ResourceLogs = append(request.ResourceLogs, hosts[host])
 	}
 	body, err := protojson.MarshalOptions{UseEnumNumbers: true}.Marshal(request)
-	return body, refused, err
+	return body, unsent, err
 }
 
 func attribute(name, value string) *common.KeyValue {
@@ -115,13 +115,13 @@ func (otlp) header(request *http.Request, _, token string) {
 func (otlp) took(status int) bool { return succeeded(status) }
 
 // read: what the store did not take of a batch it will not take when that is sent again.
-func (otlp) read(answer []byte, lines int) (*record.Delivery, error) {
+func (otlp) read(answer []byte, lines int) (*Answer, error) {
 	if !gjson.ValidBytes(answer) && len(answer) > 0 {
 		return nil, errors.New("answers, but is no OTLP store")
 	}
 	partial := gjson.GetBytes(answer, "partialSuccess")
 	rejected := int(min(partial.Get("rejectedLogRecords").Uint(), uint64(lines)))
-	return &record.Delivery{Stored: lines - rejected, RefusedMore: rejected, Said: Shown(partial.Get("errorMessage").Str)}, nil
+	return &Answer{Delivery: record.Delivery{Stored: lines - rejected, RefusedMore: rejected}, Said: Shown(partial.Get("errorMessage").Str)}, nil
 }
 
 func (otlp) final(status int, _ []byte) bool { return !passing(status) }

@@ -32,8 +32,8 @@ func (jsonLine) Endpoint(store *url.URL) (*url.URL, error) {
 	return &to, nil
 }
 
-func (jsonLine) encode(batch []byte) (body []byte, refused []record.Refusal, err error) {
-	refused = eachLine(batch, func(line *record.Line) error {
+func (jsonLine) encode(batch []byte) (body []byte, unsent []record.Refusal, err error) {
+	unsent = eachLine(batch, func(line *record.Line) error {
 		key, err := record.Marshal(line.Key())
 		if err != nil {
 			return err
@@ -46,7 +46,7 @@ func (jsonLine) encode(batch []byte) (body []byte, refused []record.Refusal, err
 		}
 		return nil
 	})
-	return body, refused, nil
+	return body, unsent, nil
 }
 
 // message is a line in words: what is said of whom.
@@ -67,8 +67,8 @@ func (jsonLine) header(request *http.Request, _, token string) {
 
 func (jsonLine) took(status int) bool { return succeeded(status) }
 
-func (jsonLine) read(_ []byte, lines int) (*record.Delivery, error) {
-	return &record.Delivery{Stored: lines}, nil
+func (jsonLine) read(_ []byte, lines int) (*Answer, error) {
+	return &Answer{Delivery: record.Delivery{Stored: lines}}, nil
 }
 
 func (jsonLine) final(status int, _ []byte) bool { return !passing(status) }
