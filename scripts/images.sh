@@ -15,7 +15,10 @@ context() {
       ! ldd "$busybox" >/dev/null 2>&1 || die "$busybox is not static, as the agent's must be: install busybox-static"
       of+=("$policies"/*.toml "$busybox")
       ;;
-    logd) of+=("$root/bin/logd") ;;
+    logd)
+      of+=("$root/bin/logd" "$WINNOW_STATE/empty/log")
+      mkdir -p -- "${of[-1]}"
+      ;;
     *) of+=("$root/bin/burn") ;;
   esac
   tar --create --absolute-names --dereference --transform 's|.*/||' -- "${of[@]}"

@@ -32,10 +32,9 @@ const pagePart = 8
 // pageState is what a page shows, but for the containers.
 type pageState struct {
 	Now       time.Time     `json:"now"` // logd's clock, by which the page tells how old things are
-	Hosts     []string      `json:"hosts"`
+	Hosts     []pageHost    `json:"hosts"`
 	Shown     string        `json:"shown"` // the host that the rest is of
 	Host      *record.Host  `json:"host"`
-	At        time.Time     `json:"at"` // of the snapshot, by logd's clock
 	Kills     []record.Kill `json:"kills"`
 	Withdrawn []record.Rule `json:"withdrawn"` // notices
 	Charts    []chart.Kind  `json:"charts"`
@@ -68,15 +67,15 @@ func (s *server) events(ctx *fasthttp.RequestCtx) {
 // missing says how many containers of the snapshot are not among those sent:
 // there was no room for them, or they have not come yet.
 func (s *server) sendState(o out, name string) (<-chan struct{}, error) {
-	state := pageState{Now: s.now().UTC(), Hosts: s.live.names(), Shown: name, Kills: []record.Kill{}, Withdrawn: []record.Rule{}, Charts: chart.Kinds()}
+	state := pageState{Now: s.now().UTC(), Hosts: s.live.pageHosts(), Shown: name, Kills: []record.Kill{}, Withdrawn: []record.Rule{}, Charts: chart.Kinds()}
 	if name == "" && len(state.Hosts) > 0 {
-		state.Shown = state.Hosts[0]
+		state.Shown = state.Hosts[0].Name
 	}
 	host, changed := s.live.view(state.Shown)
 	if host == nil {
 		host = new(liveHost)
 	} else {
-		state.Kills, state.Withdrawn, state.At = host.kills, host.withdrawn, host.at
+		state.Kills, state.Withdrawn = host.kills, host.withdrawn
 	}
 	if !host.at.IsZero() {
 		state.Host = &host.record

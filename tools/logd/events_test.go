@@ -66,7 +66,6 @@ func TestEvents(t *testing.T) {
 	l.mustPost(t, "", twoSnapshots())
 	next, _ := follow(t, l.url+"/events")
 	var state struct {
-		Hosts      []string
 		Shown      string
 		Containers []record.Container
 		Kills      []record.Kill

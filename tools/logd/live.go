@@ -39,6 +39,7 @@ type live struct {
 	changed chan struct{} // closed and replaced
 	warn    func(format string, a ...any)
 	held    int // bytes, about
+	loaded  bool
 }
 
 // liveHost is a host's part.
@@ -55,6 +56,7 @@ type liveHost struct {
 	withdrawn  []record.Rule      // notices, the newest first
 	stages     []record.Stage     // of one snapshot; replaced as a whole, but never changed
 	boots      boots
+	pulse      pulse
 }
 
 // sizeOf is what a container takes, its place in ids included.
@@ -114,6 +116,7 @@ func (l *live) run(s *store.Store, shared *door.Share, stop <-chan struct{}, war
 		if err := s.QueryViews(store.Last(views, liveSpan), &all, store.NewLimited(each, 0)); err != nil {
 			warn("the newest lines: %v", err)
 		}
+		l.loaded = true
 		t.End()
 		rest := max(liveEvery, liveRest*time.Since(begun))
 		if at != end {
@@ -170,11 +173,16 @@ func (l *live) addHost(r *record.Host) {
 	if h.boots.add(r.BootID, l.now()) {
 		l.warn("two machines send as the host %q, by their boots %.36q and %.36q: give one another name, as with readsysinfo --host", h.name, h.boots.last, h.boots.before)
 	}
+	now := l.now()
+	heard := now
+	if !l.loaded && r.Time.Before(now) { // it came before logd started, about when it was taken
+		heard = r.Time
+	}
+	h.pulse.add(r, heard)
 	if !h.ahead && r.Time.Before(h.at) {
 		return
 	}
 	l.held -= h.size()
-	now := l.now()
 	h.at, h.ahead = r.Time, r.Time.After(now.Add(maxAhead))
 	if r.Time.After(now) {
 		h.at = now
@@ -278,7 +286,30 @@ func (l *live) tell() {
 func (l *live) names() []string {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	return append([]string{}, slices.Sorted(maps.Keys(l.hosts))...) // none is [] to the page
+	return slices.Sorted(maps.Keys(l.hosts))
+}
+
+// pageHost is what the page is told of each host.
+type pageHost struct {
+	Name     string     `json:"name"`
+	Heard    *time.Time `json:"heard"`     // when a snapshot came last, by logd's clock; null before the first
+	SilentMS int64      `json:"silent_ms"` // after so long without one it is silent
+}
+
+// pageHosts are all, by name.
+func (l *live) pageHosts() []pageHost {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	all := []pageHost{} // none is [] to the page
+	for _, name := range slices.Sorted(maps.Keys(l.hosts)) {
+		p := l.hosts[name].pulse // a copy
+		host := pageHost{Name: name, SilentMS: p.patience().Milliseconds()}
+		if !p.heard.IsZero() {
+			host.Heard = &p.heard
+		}
+		all = append(all, host)
+	}
+	return all
 }
 
 // view is the host called name, if there is one, but for its containers, and

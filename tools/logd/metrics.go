@@ -187,6 +187,16 @@ func writeHosts(e *exposition, now time.Time, all, fresh []liveHost) {
 			e.value("winnow_host_snapshot_timestamp_seconds", float64(h.at.UnixMilli())/1000, "host", h.name)
 		}
 	}
+	e.family("winnow_host_silent", "gauge", "Whether nothing was heard of the host for three of its own beats.")
+	for _, h := range all {
+		if !h.pulse.heard.IsZero() {
+			silent := 0.0
+			if h.pulse.silent(now) {
+				silent = 1
+			}
+			e.value("winnow_host_silent", silent, "host", h.name)
+		}
+	}
 	e.family("winnow_host_memory_bytes", "gauge", "The host's memory. used is total less free.")
 	for _, h := range fresh {
 		for state, kb := range map[string]uint64{"total": h.record.TotalMemoryKB, "free": h.record.FreeMemoryKB,

@@ -227,8 +227,10 @@ func TestPageInChromium(t *testing.T) {
 	b.size(1280, 900)
 	b.open(l.url + "/")
 	b.until("document.querySelector('#state').className === 'live'")
+	b.until("document.querySelector('#host').options.length === 2 && document.querySelector('#silent').hidden")
 	l.clock.Pass(10 * time.Minute)
 	b.until("document.querySelector('#state').className === 'stale'")
+	b.until("document.querySelector('#silent').textContent === 'Silent: vm for 10 min'") // the page shows the other one
 	l.stop()
 	b.until("document.querySelector('#state').className === 'gone'")
 	if got := b.eval("document.querySelector('#state').textContent"); !strings.HasPrefix(got, "logd cannot be reached since") {

@@ -1,7 +1,6 @@
 import { ago, clock, element, fill, heading, known, percent, row, size, story } from "./common.js";
 
 const $ = (id) => document.getElementById(id);
-const staleAfter = 60; // seconds without a snapshot
 const goneAfter = 12000; // ms without a word of logd, which ticks each 5 s
 const chartEvery = 30000; // ms
 
@@ -46,9 +45,25 @@ function showConnection() {
   if (lostAt) return say("gone", "logd cannot be reached since " + clock(lostAt) + "; trying again");
   if (!state) return;
   if (!state.host) return say("stale", "no snapshot has arrived yet");
-  const age = (Date.now() + offset - Date.parse(state.at)) / 1000;
-  if (age > staleAfter) return say("stale", "stale: the last snapshot is " + ago(age) + " old");
+  const shown = silent().find((host) => host.name === state.shown);
+  if (shown) return say("stale", "silent: the last snapshot came " + ago(shown.age) + " ago");
   say("live", "live");
+}
+
+// silent are the hosts of which nothing was heard for three of their own beats, with their ages in seconds.
+function silent() {
+  const now = Date.now() + offset;
+  return state.hosts.filter((host) => host.heard && now - Date.parse(host.heard) > host.silent_ms)
+    .map((host) => ({ name: host.name, age: (now - Date.parse(host.heard)) / 1000 }));
+}
+
+// showSilent says so of the hosts that are not shown.
+function showSilent() {
+  const others = state && !lostAt ? silent().filter((host) => host.name !== state.shown) : [];
+  const text = others.length ? "Silent: " + others.slice(0, 10).map((host) => host.name + " for " + ago(host.age)).join(", ") +
+    (others.length > 10 ? " and " + (others.length - 10) + " more" : "") : "";
+  if ($("silent").textContent !== text) $("silent").textContent = text;
+  $("silent").hidden = !text;
 }
 
 function show() {
@@ -63,8 +78,9 @@ function showHosts() {
   $("shown").textContent = state.shown || "";
   $("host-label").hidden = state.hosts.length < 2;
   const select = $("host");
-  if ([...select.options].map((o) => o.value).join("\n") !== state.hosts.join("\n")) {
-    select.replaceChildren(...state.hosts.map((name) => new Option(name, name)));
+  const names = state.hosts.map((host) => host.name);
+  if ([...select.options].map((o) => o.value).join("\n") !== names.join("\n")) {
+    select.replaceChildren(...names.map((name) => new Option(name, name)));
   }
   select.value = state.shown;
 }
@@ -182,6 +198,6 @@ $("host").addEventListener("change", () => {
 });
 $("span").addEventListener("change", showCharts);
 dark.addEventListener("change", showCharts);
-setInterval(showConnection, 1000);
+setInterval(() => { showConnection(); showSilent(); }, 1000);
 setInterval(() => { if (!lostAt && state && Date.now() - chartsAt > chartEvery) showCharts(); }, 5000);
 connect();
