@@ -19,15 +19,17 @@ import (
 const (
 	crashRounds = 20
 	crashHosts  = 6
-	crashLines  = 40 // of a call of logpost
+	crashLines  = 200 // of a call of logpost
+	crashLog    = "10.213.7.1:7070"
 )
 
-// sender is a host that delivers lines, call by call, through a wire of its own.
+// sender is a host that delivers lines, call by call, from a network of its own.
 type sender struct {
 	t       *testing.T
 	name    string
 	dir     string
-	wire    *gate
+	cert    string // that it trusts
+	space   space
 	mu      sync.Mutex
 	running *exec.Cmd
 	paused  bool
@@ -43,8 +45,9 @@ func (s *sender) send(lines int) bool {
 		fmt.Fprintf(&text, `{"type":"note","host":%q,"n":%d,"more":%q}`+"\n", s.name, s.n, strings.Repeat("x", 200))
 		s.n++
 	}
-	cmd := exec.Command("../bin/logpost", "--to", "http://"+s.wire.address, "--spool", filepath.Join(s.dir, "spool"),
-		"--token-file", filepath.Join(s.dir, s.name), "--timeout", "2s")
+	cmd := s.space.command("../bin/logpost", "--to", "https://"+crashLog, "--spool", filepath.Join(s.dir, "spool"),
+		"--token-file", filepath.Join(s.dir, s.name), "--timeout", "1s")
+	cmd.Env = append(os.Environ(), "SSL_CERT_FILE="+s.cert)
 	cmd.Stdin = &text
 	s.mu.Lock()
 	err := cmd.Start()
@@ -88,8 +91,20 @@ func (s *sender) run(ctx context.Context) {
 	}
 }
 
+// certificate makes one for an address, and its key.
+func certificate(t *testing.T, address string) (cert, key string) {
+	t.Helper()
+	cert, key = filepath.Join(t.TempDir(), "cert.pem"), filepath.Join(t.TempDir(), "key.pem")
+	out, err := exec.Command("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1",
+		"-subj", "/CN=logd", "-addext", "subjectAltName=IP:"+address, "-keyout", key, "-out", cert).CombinedOutput()
+	if err != nil {
+		t.Fatalf("openssl: %v: %s", err, out)
+	}
+	return cert, key
+}
+
 // Each line that a host counts as delivered is in the log exactly once, and each host's are in order, whatever is killed
-// or cut meanwhile: logd, a logpost, a node, its network.
+// or cut meanwhile: logd, a logpost, a node, its network. Each host is in a network of its own, and speaks TLS.
 func TestHostsThroughCrashes(t *testing.T) {
 	if testing.Short() {
 		t.Skip("left to make test: needs time")
@@ -99,11 +114,13 @@ func TestHostsThroughCrashes(t *testing.T) {
 	if err := os.WriteFile(all, []byte("the-token-that-reads-all"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	address := "127.0.0.1:" + freePort(t)
+	ip, _, _ := strings.Cut(crashLog, ":")
+	network := newSwitch(t, ip)
+	cert, key := certificate(t, ip)
 	var logd *exec.Cmd
 	serve := func() {
 		t.Helper()
-		logd = exec.Command("../bin/logd", "--listen", address, "--dir", log, "--token-file", all, "--host-tokens", tokens)
+		logd = network.command("../bin/logd", "--listen", crashLog, "--dir", log, "--token-file", all, "--host-tokens", tokens, "--tls-cert", cert, "--tls-key", key)
 		if err := logd.Start(); err != nil {
 			t.Fatal(err)
 		}
@@ -114,7 +131,8 @@ func TestHostsThroughCrashes(t *testing.T) {
 
 	var hosts []*sender
 	for i := range crashHosts {
-		s := &sender{t: t, name: fmt.Sprintf("host%d", i), dir: t.TempDir(), wire: newGate(t, "tcp", "127.0.0.1:0", address), counted: map[int]bool{}}
+		name := fmt.Sprintf("host%d", i)
+		s := &sender{t: t, name: name, dir: t.TempDir(), cert: cert, space: network.plug(t, name, fmt.Sprintf("10.213.7.%d", 2+i)), counted: map[int]bool{}}
 		for _, dir := range []string{tokens, s.dir} {
 			if err := os.WriteFile(filepath.Join(dir, s.name), fmt.Appendf(nil, "the-token-of-%s-alone", s.name), 0o600); err != nil {
 				t.Fatal(err)
@@ -143,9 +161,9 @@ func TestHostsThroughCrashes(t *testing.T) {
 			time.Sleep(pause)
 			some.kill(false)
 		case 3:
-			some.wire.close() // in the middle of whatever is said
-			time.Sleep(pause)
-			some.wire.open()
+			network.cut(t, some.name) // in the middle of whatever is said
+			time.Sleep(4 * pause)     // which is longer, and shorter, than logpost waits
+			network.mend(t, some.name)
 		}
 	}
 	end()

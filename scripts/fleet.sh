@@ -1,7 +1,6 @@
 # shellcheck shell=bash
 # fleet.sh is what fleet deploys: the hosts, what each is given, and what became of it.
 # shellcheck disable=SC2034,SC2154 # what is set here, in lib.sh and in fleet is used there and here
-ours=label=com.docker.stack.namespace=$WINNOW_NAME
 
 # nodes prints them all: id, host, address.
 nodes() {
@@ -26,6 +25,7 @@ find_hosts() {
   if [[ -z $log ]]; then
     log=$(docker info --format '{{.Swarm.NodeID}}')
     docker node update --label-add winnow.log=true "$log" >/dev/null || die "the log's node cannot be labelled"
+    mkdir -p -- "$fleet" && printf '%s\n' "$log" >"$fleet/labelled" # for down
   fi
   address=$(docker node inspect --format '{{.Status.Addr}}' "$log")
 }
@@ -39,8 +39,8 @@ make_secrets() {
   for of in "$fleet/token" "${hosts[@]/#/"$fleet/tokens/"}"; do
     [[ -s $of ]] || { od -An -N24 -tx1 /dev/urandom | tr -d ' \n' >"$of.new" && mv -- "$of.new" "$of"; }
   done
-  [[ $(openssl x509 -in "$fleet/cert.pem" -noout -checkip "$address" -checkend 2592000 2>/dev/null) == *'does match'* ]] ||
-    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 3650 -subj "/CN=logd" -addext \
+  [[ $(openssl x509 -in "$fleet/cert.pem" -noout -subject -checkend 2592000 2>/dev/null) == *"$address"$'\n'*'not expire'* ]] ||
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 3650 -subj "/CN=$address" -addext \
       "subjectAltName=DNS:logd,IP:$address" -keyout "$fleet/key.pem" -out "$fleet/cert.pem" 2>/dev/null || die "openssl made no certificate"
   umask 022
 }
@@ -82,4 +82,14 @@ clean() {
   done
   docker --host "$2" image ls --format '{{.Repository}}:{{.Tag}}' --filter reference='winnow/agent:*' --filter reference='winnow/logd:*' |
     while read -r image; do [[ $image == *:latest ]] || docker --host "$2" image rm "$image" >/dev/null || return; done
+}
+
+# remove_unused removes what was deployed before; what a service still has is not to be removed.
+remove_unused() {
+  local kind name
+  for kind in secret config; do
+    docker "$kind" ls --format '{{.Name}}' --filter "$stacked" | while read -r name; do
+      grep -qF "\"$name\"" "$fleet/stack.yml" || docker "$kind" rm "$name" >/dev/null 2>&1 || true
+    done
+  done
 }

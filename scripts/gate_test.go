@@ -13,26 +13,15 @@ import (
 	"github.com/docker/docker/client"
 )
 
-// gate is a server at an address of its own, which can be closed and opened.
+// gate is a socket of its own that leads to the engine's, and can be closed and opened.
 type gate struct {
 	t             *testing.T
-	network       string // unix or tcp, on both sides
 	address, real string
 	mu            sync.Mutex
 	listener      net.Listener
 	conns         map[net.Conn]bool
 }
 
-func newGate(t *testing.T, network, address, real string) *gate {
-	t.Helper()
-	g := &gate{t: t, network: network, address: address, real: real, conns: map[net.Conn]bool{}}
-	g.open()
-	g.address = g.listener.Addr().String()
-	t.Cleanup(g.close)
-	return g
-}
-
-// newEngineGate is one to the engine.
 func newEngineGate(t *testing.T) *gate {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "winnow-test-") // a socket's path must be short
@@ -40,11 +29,15 @@ func newEngineGate(t *testing.T) *gate {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	return newGate(t, "unix", filepath.Join(dir, "s"), strings.TrimPrefix(cmp.Or(os.Getenv("DOCKER_HOST"), client.DefaultDockerHost), "unix://"))
+	g := &gate{t: t, address: filepath.Join(dir, "s"), conns: map[net.Conn]bool{},
+		real: strings.TrimPrefix(cmp.Or(os.Getenv("DOCKER_HOST"), client.DefaultDockerHost), "unix://")}
+	g.open()
+	t.Cleanup(g.close)
+	return g
 }
 
 func (g *gate) open() {
-	l, err := net.Listen(g.network, g.address)
+	l, err := net.Listen("unix", g.address)
 	if err != nil {
 		g.t.Fatal(err)
 	}
@@ -64,7 +57,7 @@ func (g *gate) open() {
 
 // join passes on what a client and the engine say, until either ends.
 func (g *gate) join(in net.Conn) {
-	out, err := net.Dial(g.network, g.real)
+	out, err := net.Dial("unix", g.real)
 	if err != nil {
 		in.Close()
 		return

@@ -6,7 +6,7 @@ test_images=(high-cpu high-memory low-idle low-web)
 
 # context IMAGE prints what an image is built from, as an archive.
 context() {
-  local of=("$root/images/$1"/*) policies=$root/tools/classify/policies busybox
+  local of=("$root/images/$1"/*) policies=$root/tools/classify/policies busybox empty=
   case $1 in
     agent)
       of+=("$root/bin/"{readsysinfo,namectr,classify,killctr,logpost,notify} "$scripts/"{pipeline,stages,table}.sh)
@@ -16,12 +16,14 @@ context() {
       of+=("$policies"/*.toml "$busybox")
       ;;
     logd)
-      of+=("$root/bin/logd" "$WINNOW_STATE/empty/log")
-      mkdir -p -- "${of[-1]}"
+      empty=$(mktemp -d)
+      of+=("$root/bin/logd" "$empty/log")
+      mkdir -- "${of[-1]}" && touch -d @0 "${of[-1]}"
       ;;
     *) of+=("$root/bin/burn") ;;
   esac
   tar --create --absolute-names --dereference --transform 's|.*/||' -- "${of[@]}"
+  [[ -z $empty ]] || rm -r -- "$empty"
 }
 
 # build_image IMAGE leaves in replaced what had the name before.

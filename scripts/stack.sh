@@ -2,8 +2,8 @@
 # stack.sh writes what fleet deploys, and reads what became of it.
 # shellcheck disable=SC2154 # what is set in lib.sh, fleet and fleet.sh is used here
 
-# part KIND NAME FILE names a secret or a config by what is in it, since neither can be changed.
-part() { printf '  %s: {name: "%s_%s_%.8s", file: "%s"}\n' "$2" "$WINNOW_NAME" "$2" "$(sha256sum <"$3")" "$3"; }
+# part NAME FILE names a secret or a config by what is in it, since neither can be changed.
+part() { printf '  "%s": {name: "%s_%s_%.8s", file: "%s"}\n' "$1" "$WINNOW_NAME" "$1" "$(sha256sum <"$2")" "$2"; }
 
 # settings HOST prints the environment of its agent, as JSON.
 settings() {
@@ -33,7 +33,7 @@ stack() {
     <<: *agent
     environment: $(settings "$host")
     secrets: [{source: "token-$host", target: token, mode: 0400}, {source: cert, target: cert.pem}]
-    ${policy:+configs: [{source: policy, target: "/etc/winnow/$policy"\}]}
+    configs: [${policy:+{source: policy, target: "/etc/winnow/$policy"\}}]
     deploy:
       <<: *deploy
       placement: {constraints: [node.id == ${on[$service]}]}
@@ -58,7 +58,7 @@ ages() {
 # states prints an object for each host that has an agent, or a node without.
 states() {
   local services tasks nodes ages
-  mapfile -t services < <(docker service ls --quiet --filter "$ours" --filter "name=${WINNOW_NAME}_agent-")
+  mapfile -t services < <(docker service ls --quiet --filter "$stacked" --filter "name=${WINNOW_NAME}_agent-")
   ((${#services[@]} > 0)) || return 0
   mapfile -t tasks < <(docker service ps --quiet --no-trunc "${services[@]}")
   mapfile -t nodes < <(docker node ls --quiet)
@@ -66,6 +66,13 @@ states() {
   jq --null-input --compact-output --from-file "$scripts/fleet.jq" --arg ages "$ages" \
     --slurpfile services <(docker service inspect "${services[@]}") \
     --slurpfile tasks <(docker inspect --type task "${tasks[@]}") --slurpfile nodes <(docker node inspect "${nodes[@]}")
+}
+
+# show_states prints them as a table.
+show_states() {
+  jq --raw-output '[.host, .state, (.since // "-" | sub("[.].*"; "Z")), .policy // "-", (if .age_seconds then "\(.age_seconds) s ago" else "unknown" end), .problem // ""]
+    | map(gsub("[|]"; "/")) | join("|")' |
+    { printf 'HOST|AGENT|SINCE|POLICY|LAST SNAPSHOT|PROBLEM\n' && report --text; } | column -t -s '|'
 }
 
 # await_hosts waits until each has what was deployed, or had to go back to what it had.
@@ -83,18 +90,8 @@ await_hosts() {
 await_nothing() {
   local i
   for ((i = 0; i < 60; i++)); do
-    [[ -n $(docker service ls --quiet --filter "$ours")$(docker network ls --quiet --filter "$ours")$(docker ps --quiet --filter "$ours") ]] || return 0
+    [[ -n $(docker service ls --quiet --filter "$stacked")$(docker network ls --quiet --filter "$stacked")$(docker ps --quiet --filter "$stacked") ]] || return 0
     sleep 1
   done
   return 1
-}
-
-# remove_unused removes what was deployed before; what a service still has is not to be removed.
-remove_unused() {
-  local kind name
-  for kind in secret config; do
-    docker "$kind" ls --format '{{.Name}}' --filter "$ours" | while read -r name; do
-      grep -qF "\"$name\"" "$fleet/stack.yml" || docker "$kind" rm "$name" >/dev/null 2>&1 || true
-    done
-  done
 }

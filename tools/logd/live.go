@@ -294,6 +294,12 @@ type pageHost struct {
 	Name     string     `json:"name"`
 	Heard    *time.Time `json:"heard"`     // when a snapshot came last, by logd's clock; null before the first
 	SilentMS int64      `json:"silent_ms"` // after so long without one it is silent
+
+	// Of its last snapshot.
+	Containers        int    `json:"containers"`
+	Condemned         int    `json:"condemned"`
+	AvailableMemoryKB uint64 `json:"available_memory_kb"`
+	TotalMemoryKB     uint64 `json:"total_memory_kb"`
 }
 
 // pageHosts are all, by name.
@@ -302,10 +308,17 @@ func (l *live) pageHosts() []pageHost {
 	defer l.mu.RUnlock()
 	all := []pageHost{} // none is [] to the page
 	for _, name := range slices.Sorted(maps.Keys(l.hosts)) {
-		p := l.hosts[name].pulse // a copy
-		host := pageHost{Name: name, SilentMS: p.patience().Milliseconds()}
+		h := l.hosts[name]
+		p := h.pulse // a copy
+		host := pageHost{Name: name, SilentMS: p.patience().Milliseconds(), Containers: h.record.Containers,
+			AvailableMemoryKB: h.record.AvailableMemoryKB, TotalMemoryKB: h.record.TotalMemoryKB}
 		if !p.heard.IsZero() {
 			host.Heard = &p.heard
+		}
+		for i := range h.containers {
+			if h.containers[i].Verdict == record.VerdictKill {
+				host.Condemned++
+			}
 		}
 		all = append(all, host)
 	}

@@ -227,10 +227,18 @@ func TestPageInChromium(t *testing.T) {
 	b.size(1280, 900)
 	b.open(l.url + "/")
 	b.until("document.querySelector('#state').className === 'live'")
-	b.until("document.querySelector('#host').options.length === 2 && document.querySelector('#silent').hidden")
+	b.until("document.querySelector('#host').options.length === 2 && document.querySelector('#silent').textContent === ''")
 	l.clock.Pass(10 * time.Minute)
 	b.until("document.querySelector('#state').className === 'stale'")
 	b.until("document.querySelector('#silent').textContent === 'Silent: vm for 10 min'") // the page shows the other one
+	l.mustPost(t, "", testkit.HostLine("e2", "2026-11-21T12:10:00Z", 0))                 // from vm
+	b.until("document.querySelector('#all summary').textContent.startsWith('2 hosts, 1 silent; ')")
+	b.eval("document.querySelector('#all').open = true")
+	b.until("document.querySelector('#hosts li').textContent.startsWith('elsewhere silent for 10 min: ') && document.querySelectorAll('#hosts li').length === 2")
+	if got := b.eval("document.querySelector('#hosts a').search"); got != "?host=elsewhere" {
+		t.Errorf("a host leads to %s", got)
+	}
+	b.screenshot("page-hosts.png")
 	l.stop()
 	b.until("document.querySelector('#state').className === 'gone'")
 	if got := b.eval("document.querySelector('#state').textContent"); !strings.HasPrefix(got, "logd cannot be reached since") {

@@ -124,6 +124,10 @@ func (a *alarms) close() {
 func (t trigger) open(proc procfs) (*os.File, error) {
 	path := proc.path("pressure/" + t.resource)
 	fd, err := unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if errors.Is(err, unix.EROFS) { // as a container has the host's; its own tells of the same
+		path = "/proc/pressure/" + t.resource
+		fd, err = unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC, 0)
+	}
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
 	}

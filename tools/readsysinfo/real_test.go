@@ -276,6 +276,44 @@ func TestAsAnyUser(t *testing.T) {
 	t.Errorf("got %s", out)
 }
 
+// In a PID namespace of its own, as in a container that has the host's procfs mounted, it tells of the same processes by
+// the same numbers; a cgroup of a container's name in another place is not mixed up with it.
+func TestInAPIDNamespace(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, to make a namespace")
+	}
+	g := newGround(t)
+	if err := errors.Join(g.mkdir("/docker"), g.delegate("/docker")); err != nil {
+		t.Fatal(err)
+	}
+	g.start("/docker/"+testID(1), sleeper("one"))
+	g.start("/docker/"+testID(2), sleeper("two"))
+	g.start("/docker/"+testID(2)+"/below", sleeper("below"))
+	program := filepath.Join(t.TempDir(), "readsysinfo")
+	if err := os.Symlink(os.Args[0], program); err != nil {
+		t.Fatal(err)
+	}
+	told := func(flags uintptr) (lines []string) {
+		t.Helper()
+		cmd := exec.Command(program, "--source=cgroup", "--processes", "--span=100ms")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: flags}
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range record.Lines(bytes.NewReader(out)) {
+			if isTestID(line.Get("id").Str) {
+				lines = append(lines, fmt.Sprint(line.Type(), line.Get("id"), line.Get("pid"), line.Get("process"), line.Get("processes"), line.Get("cmdline"), line.Get("rss_kb")))
+			}
+		}
+		return lines
+	}
+	want, got := told(0), told(syscall.CLONE_NEWPID)
+	if len(want) != 5 || !slices.Equal(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
 // What ran in cgroups of the container's own counts, and CPU time stays when they are removed.
 func TestChildCgroups(t *testing.T) {
 	g := newGround(t)

@@ -63,11 +63,28 @@ function showSilent() {
   const text = others.length ? "Silent: " + others.slice(0, 10).map((host) => host.name + " for " + ago(host.age)).join(", ") +
     (others.length > 10 ? " and " + (others.length - 10) + " more" : "") : "";
   if ($("silent").textContent !== text) $("silent").textContent = text;
-  $("silent").hidden = !text;
+}
+
+// showAll lists the hosts, those that are silent first.
+function showAll() {
+  $("all").hidden = state.hosts.length < 2;
+  const quiet = new Map(silent().map((host) => [host.name, host.age]));
+  const sum = (key) => state.hosts.reduce((all, host) => all + host[key], 0);
+  $("all").firstElementChild.textContent = state.hosts.length + " hosts, " + quiet.size + " silent; " + sum("containers") + " containers, " + sum("condemned") + " to be killed";
+  if (!$("all").open) return;
+  const order = [...state.hosts].sort((a, b) => quiet.has(b.name) - quiet.has(a.name)); // by name otherwise, as they come
+  $("hosts").replaceChildren(...order.map((host) => {
+    const link = element("a", "", host.name);
+    link.href = "?host=" + encodeURIComponent(host.name);
+    const age = quiet.get(host.name);
+    return element("li", "", link, age === undefined ? "" : element("span", "silent", " silent for " + ago(age)), ": " + host.containers + " containers" +
+      (host.condemned ? ", " + host.condemned + " to be killed" : "") + ", " + size(host.available_memory_kb) + " of " + size(host.total_memory_kb) + " available");
+  }));
 }
 
 function show() {
   showHosts();
+  showAll();
   showGauges();
   showRows();
   showEvents();
@@ -196,6 +213,7 @@ $("host").addEventListener("change", () => {
   newestEvent = null;
   connect();
 });
+$("all").addEventListener("toggle", () => state && showAll());
 $("span").addEventListener("change", showCharts);
 dark.addEventListener("change", showCharts);
 setInterval(() => { showConnection(); showSilent(); }, 1000);

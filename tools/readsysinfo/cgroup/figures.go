@@ -97,7 +97,11 @@ func (f *Files) pathIn(controller string, pid int) (path, id string) {
 		_, line, _ = strings.Cut(line, ":")
 		controllers, path, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ":")
 		if slices.Contains(strings.Split(controllers, ","), controller) {
-			return containerIn(strings.TrimPrefix(path, "/"))
+			path = strings.TrimPrefix(path, "/")
+			for strings.HasPrefix(path, "../") { // out of a cgroup namespace
+				path = path[len("../"):]
+			}
+			return containerIn(path)
 		}
 	}
 	return "", ""

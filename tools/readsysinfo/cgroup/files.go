@@ -23,6 +23,8 @@ type Files struct {
 	memory, cpu dir // the hierarchies' roots; the same one on v2
 	quota       dir // that with the limits of CPU time
 
+	located located // the last Find's; nil where cgroup.procs tells who is in a cgroup
+
 	kept map[string]*kept // what stays open, by the containers' paths; nil where nothing does
 	room *atomic.Int64    // for how many files more there is
 }

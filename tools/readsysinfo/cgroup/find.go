@@ -95,6 +95,9 @@ func (f *Files) Find() (map[string][]Cgroup, error) {
 		}
 		return err
 	}
+	if err := f.locate(); err != nil {
+		return nil, err
+	}
 	err := walk(f.memory, "")
 	for _, same := range found {
 		slices.SortFunc(same, func(a, b Cgroup) int { return strings.Compare(a.Path, b.Path) })

@@ -1,18 +1,14 @@
 package cgroup
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"maps"
 	"runtime"
 	"slices"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"winnow/tools/internal/record"
 )
@@ -121,7 +117,7 @@ func (f *Files) measureOnce(cg Cgroup, c Container, want Options) (now Container
 	}
 	defer at.close()
 	if c.Processes == 0 {
-		if err := f.processes(at, &c, want.Processes); c.Processes == 0 || err != nil {
+		if err := f.processes(at, cg, &c, want.Processes); c.Processes == 0 || err != nil {
 			return c, false, err
 		}
 	}
@@ -130,7 +126,7 @@ func (f *Files) measureOnce(cg Cgroup, c Container, want Options) (now Container
 		err = f.limits(at, cg, &c)
 	}
 	if gone(err) { // with the container, or is it the file that is missing?
-		if pids, _ := pidsOf(at); len(pids) == 0 {
+		if pids, _ := f.pids(at, cg); len(pids) == 0 {
 			return c, false, nil
 		}
 	}
@@ -138,8 +134,8 @@ func (f *Files) measureOnce(cg Cgroup, c Container, want Options) (now Container
 }
 
 // processes reads those of a container that live.
-func (f *Files) processes(at dir, c *Container, list bool) error {
-	pids, err := pidsOf(at)
+func (f *Files) processes(at dir, cg Cgroup, c *Container, list bool) error {
+	pids, err := f.pids(at, cg)
 	if gone(err) {
 		return nil
 	}
@@ -160,52 +156,17 @@ func (f *Files) processes(at dir, c *Container, list bool) error {
 		}
 	}
 	if c.Processes == 0 && len(unseen) > 0 {
-		c.addHidden(unseen, at)
+		still, err := f.pids(at, cg)
+		if err == nil {
+			c.addHidden(unseen, still)
+		}
 	}
 	return nil
 }
 
-// pidsOf lists the processes of a container's cgroup, in order, each once.
-func pidsOf(at dir) ([]int, error) {
-	pids, err := appendPids(nil, at)
-	slices.Sort(pids)
-	return slices.Compact(pids), err
-}
-
-// appendPids appends the processes of the cgroup and of those in it.
-func appendPids(pids []int, at dir) ([]int, error) {
-	text, err := at.keeping(nil).read("cgroup.procs")   // on v1 one that is read again within a second tells what it told before
-	if err != nil && !errors.Is(err, unix.EOPNOTSUPP) { // a threaded cgroup's are listed further up
-		return pids, err
-	}
-	for line := range bytes.FieldsSeq(text) {
-		pid, err := strconv.Atoi(string(line))
-		if err != nil {
-			return pids, fmt.Errorf("%s/cgroup.procs: not a process id: %.32q", at.path, line)
-		}
-		pids = append(pids, pid)
-	}
-	names, err := at.children()
-	for _, name := range names {
-		below, err := at.open(name)
-		if err == nil {
-			pids, err = appendPids(pids, below)
-			below.close()
-		}
-		if err != nil && !gone(err) {
-			return pids, err
-		}
-	}
-	return pids, err
-}
-
 // addHidden counts those of the unseen processes that are still there, but that procfs does not show: it is mounted
 // with hidepid, or they are in another PID namespace. A process that ends leaves its cgroup before it leaves procfs.
-func (c *Container) addHidden(unseen []int, at dir) {
-	still, err := pidsOf(at)
-	if err != nil {
-		return
-	}
+func (c *Container) addHidden(unseen, still []int) {
 	for _, pid := range unseen {
 		if _, listed := slices.BinarySearch(still, pid); listed {
 			c.Add(Process{Process: record.Process{PID: pid}}, false)
