@@ -281,6 +281,14 @@ func TestFleet(t *testing.T) {
 	f.eventually("each host has the new policy", func() bool { return f.governed("two.toml@") })
 	f.eventually("which ends what it condemns", gone(stays))
 
+	// Two hosts of one name are told of, and nothing is done.
+	second := f.nodes[0].docker("node", "ls", "--quiet", "--filter", "name="+f.nodes[1].name)
+	f.nodes[0].docker("node", "update", "--label-add", "winnow.host="+f.nodes[0].name, second)
+	if said := f.run(1, nil, "up"); !strings.Contains(said, "another's: docker node update --label-add winnow.host=NAME") {
+		t.Errorf("it said %s", said)
+	}
+	f.nodes[0].docker("node", "update", "--label-rm", "winnow.host", second)
+
 	// Nobody was long without a governor meanwhile, but for the machine that was away.
 	for _, n := range f.nodes[:2] {
 		if longest := f.longestPause(n.name); longest > 10*time.Second {

@@ -72,7 +72,9 @@ states() {
 show_states() {
   jq --raw-output '[.host, .state, (.since // "-" | sub("[.].*"; "Z")), .policy // "-", (if .age_seconds then "\(.age_seconds) s ago" else "unknown" end), .problem // ""]
     | map(gsub("[|]"; "/")) | join("|")' |
-    { printf 'HOST|AGENT|SINCE|POLICY|LAST SNAPSHOT|PROBLEM\n' && report --text; } | column -t -s '|'
+    { printf 'HOST|AGENT|SINCE|POLICY|LAST SNAPSHOT|PROBLEM\n' && report --text; } |
+    awk -F '|' '{ for (i = 1; i <= NF; i++) { cell[NR, i] = $i; if (length($i) > wide[i]) wide[i] = length($i) } } END {
+      for (n = 1; n <= NR; n++) { for (i = 1; i < NF; i++) printf "%-" wide[i] "s  ", cell[n, i]; print cell[n, NF] } }'
 }
 
 # await_hosts waits until each has what was deployed, or had to go back to what it had.
