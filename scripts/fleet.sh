@@ -2,39 +2,42 @@
 # fleet.sh is what fleet deploys: the hosts, what each is given, and what became of it.
 # shellcheck disable=SC2034,SC2154 # what is set here, in lib.sh and in fleet is used there and here
 
-# nodes prints them all: id, host, address.
+# nodes prints them all: id, host, address, availability.
 nodes() {
   local all
   mapfile -t all < <(docker node ls --quiet)
   ((${#all[@]} > 0)) || die "the nodes cannot be listed"
   docker node inspect "${all[@]}" |
-    jq --raw-output '.[] | [.ID, .Spec.Labels["winnow.host"] // .Description.Hostname, .Status.Addr] | @tsv'
+    jq --raw-output '.[] | [.ID, .Spec.Labels["winnow.host"] // .Description.Hostname, (.ManagerStatus.Addr // .Status.Addr | sub(":[0-9]+$"; "")), .Spec.Availability] | @tsv'
 }
 
-# find_hosts has hosts[SERVICE] be the host's name, on[SERVICE] its node, and address the log's.
+# find_hosts has hosts[SERVICE] be the host's name, on[SERVICE] its node, and address the log's. One that is drained is to
+# run nothing.
 declare -A hosts=() on=()
 find_hosts() {
-  local id host at service log
-  while IFS=$'\t' read -r id host at; do
-    service=agent-${host//./-}
-    [[ $host =~ ^[A-Za-z0-9]([A-Za-z0-9.-]{0,38}[A-Za-z0-9])?$ && -z ${hosts[$service]:-} ]] ||
-      die "$(printf %.80q "$host") is no name for the host $at, or another's: docker node update --label-add winnow.host=NAME $id"
-    hosts[$service]=$host on[$service]=$id
-  done < <(nodes)
+  local id host at is service log
   log=$(docker node ls --quiet --filter node.label=winnow.log=true | head -n 1)
   if [[ -z $log ]]; then
     log=$(docker info --format '{{.Swarm.NodeID}}')
     docker node update --label-add winnow.log=true "$log" >/dev/null || die "the log's node cannot be labelled"
     mkdir -p -- "$fleet" && printf '%s\n' "$log" >"$fleet/labelled" # for down
   fi
-  address=$(docker node inspect --format '{{.Status.Addr}}' "$log")
+  while IFS=$'\t' read -r id host at is; do
+    [[ $id != "$log" ]] || address=$at
+    [[ $is != drain ]] || continue
+    service=agent-${host//./-}
+    [[ $host =~ ^[A-Za-z0-9]([A-Za-z0-9.-]{0,38}[A-Za-z0-9])?$ && -z ${hosts[$service]:-} ]] ||
+      die "$(printf %.80q "$host") is no name for the host $at, or another's: docker node update --label-add winnow.host=NAME $id"
+    hosts[$service]=$host on[$service]=$id
+  done < <(nodes)
+  ((${#hosts[@]} > 0)) || die "there is no host to govern"
 }
 
 # make_secrets makes, once, a token for the readers and one for each host, and what TLS needs.
 make_secrets() {
   local of
   umask 077
-  mkdir -p -- "$fleet/tokens"
+  mkdir -p -- "$fleet/tokens" && printf '%s\n' "$address" >"$fleet/address"
   for of in "$fleet/tokens"/*; do [[ " ${hosts[*]} " == *" ${of##*/} "* ]] || rm -f -- "$of"; done # of a host that left
   for of in "$fleet/token" "${hosts[@]/#/"$fleet/tokens/"}"; do
     [[ -s $of ]] || { od -An -N24 -tx1 /dev/urandom | tr -d ' \n' >"$of.new" && mv -- "$of.new" "$of"; }
@@ -56,7 +59,7 @@ tag_image() {
 # each_engine FUNCTION calls it with each node's address and engine.
 each_engine() {
   local at failed=0
-  while IFS=$'\t' read -r _ _ at; do
+  while IFS=$'\t' read -r _ _ at _; do
     "$1" "$at" "${engine//'{}'/$at}" || { say "$at: not done: $1" && failed=1; }
   done < <(nodes)
   return "$failed"

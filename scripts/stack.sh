@@ -48,11 +48,9 @@ END
 
 # ages prints the /metrics that tell of each host's last snapshot, or nothing where the log does not answer.
 ages() {
-  local at
-  at=$(docker node ls --quiet --filter node.label=winnow.log=true | head -n 1)
-  at=$(docker node inspect --format '{{.Status.Addr}}' "$at" 2>/dev/null) || return 0
+  [[ -r $fleet/address && -r $fleet/token ]] || return 0
   printf 'oauth2-bearer = "%s"\n' "$(<"$fleet/token")" | curl --config - --silent --fail --max-time 5 --noproxy '*' --cacert "$fleet/cert.pem" \
-    "https://$at:$WINNOW_PORT/metrics" | grep '^winnow_host_\(snapshot_timestamp_seconds\|silent\){' || true
+    "https://$(<"$fleet/address"):$WINNOW_PORT/metrics" | grep '^winnow_host_\(snapshot_timestamp_seconds\|silent\){' || true
 }
 
 # states prints an object for each host that has an agent, or a node without.
