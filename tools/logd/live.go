@@ -39,7 +39,7 @@ type live struct {
 	changed chan struct{} // closed and replaced
 	warn    func(format string, a ...any)
 	held    int // bytes, about
-	loaded  bool
+	loaded  bool // what comes from now on comes as it is taken
 }
 
 // liveHost is a host's part.
@@ -116,7 +116,9 @@ func (l *live) run(s *store.Store, shared *door.Share, stop <-chan struct{}, war
 		if err := s.QueryViews(store.Last(views, liveSpan), &all, store.NewLimited(each, 0)); err != nil {
 			warn("the newest lines: %v", err)
 		}
+		l.mu.Lock()
 		l.loaded = true
+		l.mu.Unlock()
 		t.End()
 		rest := max(liveEvery, liveRest*time.Since(begun))
 		if at != end {
