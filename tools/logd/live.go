@@ -38,7 +38,7 @@ type live struct {
 	hosts   map[string]*liveHost
 	changed chan struct{} // closed and replaced
 	warn    func(format string, a ...any)
-	held    int // bytes, about
+	held    int  // bytes, about
 	loaded  bool // what comes from now on comes as it is taken
 }
 
