@@ -233,6 +233,21 @@ func TestFleet(t *testing.T) {
 	t.Logf("governed after %v", time.Since(began).Round(100*time.Millisecond))
 	f.run(0, nil, "status")
 
+	// A host has its own token, and no other's.
+	for _, n := range f.nodes {
+		agent := n.docker("ps", "--quiet", "--filter", "name=winnow_agent-")
+		if got := n.docker("exec", agent, "/bin/busybox", "find", "/run", "-type", "f"); strings.Count(got, "\n") != 1 || !strings.Contains(got, "/run/secrets/token") || !strings.Contains(got, "/run/secrets/cert.pem") {
+			t.Errorf("%s: the agent has %q", n.name, got)
+		}
+		token, err := os.ReadFile(filepath.Join(f.state, "fleet", "tokens", n.name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := n.docker("exec", agent, "/bin/busybox", "cat", "/run/secrets/token"); got != string(token) {
+			t.Errorf("%s: the agent has another's token", n.name)
+		}
+	}
+
 	goes, stays := map[*node]string{}, map[*node]string{}
 	for _, n := range f.nodes {
 		stays[n] = n.managed("fleet=two")
