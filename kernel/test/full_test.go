@@ -7,17 +7,16 @@ import (
 	"testing"
 )
 
-// TestDemo runs the whole demo, with the module as its source, on a full Debian 12 with Docker, on cgroup v2; then the
-// memory guard.
+// TestDemo runs the whole demo, with the module as its source, on a full Debian 12 with Docker, on cgroup v2.
 func TestDemo(t *testing.T) { full(t, []string{"kernel/vm/demo"}, "LIMIT=1800") }
 
-// TestBomb has the loop end a bomb there. It takes minutes in an emulator beside other tests, so it goes with those of
-// all kernels.
+// TestBomb has cycles end who took the memory there, and then the loop a bomb. It takes minutes in an emulator beside
+// other tests, so it goes with those of all kernels.
 func TestBomb(t *testing.T) {
 	if os.Getenv("WINNOW_KERNELS") == "" {
 		t.Skip("boots a full machine, which takes minutes: make test-kernels")
 	}
-	onlyTheBomb(t, full(t, []string{"kernel/vm/bomb", "winnow", "0", "1"}, "LIMIT=1800"), 1)
+	onlyTheBomb(t, full(t, []string{"bash", "-c", "kernel/vm/guard && kernel/vm/bomb winnow 0 1"}, "LIMIT=1800"), 1)
 }
 
 // TestEngines has the agent govern there, put up by compose.yaml, and containers of root's Podman and of a user's judged
