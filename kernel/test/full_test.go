@@ -7,11 +7,16 @@ import (
 	"testing"
 )
 
-// TestDemo runs the whole demo, with the module as its source, on a full Debian 12 with Docker, on cgroup v2.
-func TestDemo(t *testing.T) { full(t, []string{"kernel/vm/demo"}, "LIMIT=1800") }
+// TestDemo runs the whole demo, with the module as its source, on a full Debian 12 with Docker, on cgroup v2. It takes
+// minutes in an emulator beside other tests, so it goes with those of all kernels.
+func TestDemo(t *testing.T) {
+	if os.Getenv("WINNOW_KERNELS") == "" {
+		t.Skip("boots a full machine, which takes minutes: make test-kernels")
+	}
+	full(t, []string{"kernel/vm/demo"}, "LIMIT=1800")
+}
 
-// TestBomb has cycles end who took the memory there, and then the loop a bomb. It takes minutes in an emulator beside
-// other tests, so it goes with those of all kernels.
+// TestBomb has cycles end who took the memory there, and then the loop a bomb; it goes with TestDemo.
 func TestBomb(t *testing.T) {
 	if os.Getenv("WINNOW_KERNELS") == "" {
 		t.Skip("boots a full machine, which takes minutes: make test-kernels")

@@ -95,7 +95,7 @@ func BenchmarkHosts(b *testing.B) {
 	tokens := b.TempDir()
 	addr, _, p := startBenchLog(b, "--token-file", tokenFile(b), "--host-tokens", tokens)
 	var hosts []*simulated
-	for _, count := range []int{200, 400, 800, 1600, 3200, 6400} {
+	for _, count := range []int{200, 400, 800, 1600, 3200, 6400, 12800} {
 		for len(hosts) < count {
 			hosts = append(hosts, newSimulated(b, len(hosts), addr, tokens))
 		}
