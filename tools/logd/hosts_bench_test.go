@@ -78,7 +78,7 @@ func (s *simulated) post() (time.Duration, error) {
 				}
 				return time.Since(begun), nil
 			}
-			if answer.StatusCode != http.StatusServiceUnavailable {
+			if answer.StatusCode != http.StatusServiceUnavailable && answer.StatusCode != http.StatusRequestTimeout { // as logpost does
 				return 0, fmt.Errorf("%s: status %d: %s", s.name, answer.StatusCode, said)
 			}
 		}
