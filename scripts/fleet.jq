@@ -23,6 +23,7 @@ metric("winnow_host_snapshot_timestamp_seconds") as $at | metric("winnow_host_si
   | .problem = if .node != "ready" then "its node is \(.node)"
       elif .state != "running" then "no agent runs: \($task.Status.Err // "it is \(.state)")"
       elif .rolled_back then "the last rollout failed and was taken back: \(($mine | map(.Status.Err // empty) | last) // $service.UpdateStatus.Message)"
+      elif $ages == "" then "the log does not answer"
       elif .age_seconds == null then "no snapshot has reached the log"
       elif $silent[$host] == 1 then "it has fallen silent" else null end),
   ($nodes[] | select(.Spec.Availability != "drain") | select(.ID as $id | all($services[].Spec.TaskTemplate.Placement.Constraints[0]; endswith($id) | not))

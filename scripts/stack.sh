@@ -46,11 +46,13 @@ END
   if [[ -n $policy ]]; then printf 'configs:\n' && part policy "$WINNOW_POLICY"; fi
 }
 
-# ages prints the /metrics that tell of each host's last snapshot, or nothing where the log does not answer.
+# ages prints "answers" and the /metrics that tell of each host's last snapshot, or nothing where the log does not answer.
 ages() {
+  local all
   [[ -r $fleet/address && -r $fleet/token ]] || return 0
-  printf 'oauth2-bearer = "%s"\n' "$(<"$fleet/token")" | curl --config - --silent --fail --max-time 5 --noproxy '*' --cacert "$fleet/cert.pem" \
-    "https://$(<"$fleet/address"):$WINNOW_PORT/metrics" | grep '^winnow_host_\(snapshot_timestamp_seconds\|silent\){' || true
+  all=answers$'\n'$(printf 'oauth2-bearer = "%s"\n' "$(<"$fleet/token")" | curl --config - --silent --fail --max-time 5 --noproxy '*' --cacert "$fleet/cert.pem" \
+    "https://$(<"$fleet/address"):$WINNOW_PORT/metrics") || return 0
+  grep -x -e answers -e 'winnow_host_\(snapshot_timestamp_seconds\|silent\){.*' <<<"$all"
 }
 
 # states prints an object for each host that has an agent, or a node without.
