@@ -11,8 +11,7 @@ nodes() {
     jq --raw-output '.[] | [.ID, .Spec.Labels["winnow.host"] // .Description.Hostname, (.ManagerStatus.Addr // .Status.Addr | sub(":[0-9]+$"; "")), .Spec.Availability] | @tsv'
 }
 
-# find_hosts has hosts[SERVICE] be the host's name, on[SERVICE] its node, and address the log's. One that is drained is to
-# run nothing.
+# find_hosts sets hosts[SERVICE], the host's name, on[SERVICE], its node, and the log's address. A drained one runs nothing.
 declare -A hosts=() on=()
 find_hosts() {
   local id host at is service log
@@ -56,6 +55,8 @@ tag_image() {
   docker tag "winnow/$1" "winnow/$1:${tags[$1]}"
 }
 
+at() { DOCKER_HOST=$1 docker "${@:2}"; }
+
 # each_engine FUNCTION calls it with each node's address and engine.
 each_engine() {
   local at failed=0
@@ -69,7 +70,7 @@ bring_images() {
   local image
   for image in "${!tags[@]}"; do
     image=winnow/$image:${tags[$image]}
-    docker --host "$2" image inspect "$image" >/dev/null 2>&1 || docker save "$image" | docker --host "$2" load >/dev/null || return
+    at "$2" image inspect "$image" >/dev/null 2>&1 || docker save "$image" | at "$2" load >/dev/null || return
   done
 }
 
@@ -78,13 +79,13 @@ clean() {
   local volume image i
   for volume in "${WINNOW_NAME}_state" "${WINNOW_NAME}_log"; do
     for ((i = 0; i < 40; i++)); do
-      [[ -n $(docker --host "$2" volume ls --quiet --filter "name=^$volume\$") ]] || continue 2
-      docker --host "$2" volume rm "$volume" >/dev/null 2>&1 || sleep 1
+      [[ -n $(at "$2" volume ls --quiet --filter "name=^$volume\$") ]] || continue 2
+      at "$2" volume rm "$volume" >/dev/null 2>&1 || sleep 1
     done
     return 1
   done
-  docker --host "$2" image ls --format '{{.Repository}}:{{.Tag}}' --filter reference='winnow/agent:*' --filter reference='winnow/logd:*' |
-    while read -r image; do [[ $image == *:latest ]] || docker --host "$2" image rm "$image" >/dev/null || return; done
+  at "$2" image ls --format '{{.Repository}}:{{.Tag}}' --filter reference='winnow/agent:*' --filter reference='winnow/logd:*' |
+    while read -r image; do [[ $image == *:latest ]] || at "$2" image rm "$image" >/dev/null || return; done
 }
 
 # remove_unused removes what was deployed before; what a service still has is not to be removed.

@@ -33,7 +33,7 @@ plural() {
 # never answers must hold up nothing.
 docker() {
   local status=0 limit=20
-  case $1 in build | run | rm | stop) limit=120 ;; --host | load | save) limit=600 ;; esac
+  case $1 in build | run | rm | stop) limit=120 ;; load | save) limit=600 ;; esac
   timeout --kill-after=5 "$limit" docker "$@" || status=$?
   ((status != 124 && status != 137)) || printf 'it gave none for %s s\n' "$limit" >&2
   return "$status"

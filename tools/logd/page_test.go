@@ -235,6 +235,12 @@ func TestPageInChromium(t *testing.T) {
 	b.until("document.querySelector('#all summary').textContent.startsWith('2 hosts, 1 silent; ')")
 	b.eval("document.querySelector('#all').open = true")
 	b.until("document.querySelector('#hosts li').textContent.startsWith('elsewhere silent for 10 min: ') && document.querySelectorAll('#hosts li').length === 2")
+	b.eval("document.querySelector('#hosts a').focus()")
+	l.clock.Pass(10 * time.Minute) // and nothing comes
+	b.until("document.querySelector('#all summary').textContent.startsWith('2 hosts, 2 silent; ') && document.querySelector('#hosts li').textContent.startsWith('elsewhere silent for 20 min: ')")
+	if got := b.eval("document.activeElement.textContent"); got != "elsewhere" {
+		t.Errorf("the focus is on %q", got)
+	}
 	if got := b.eval("document.querySelector('#hosts a').search"); got != "?host=elsewhere" {
 		t.Errorf("a host leads to %s", got)
 	}

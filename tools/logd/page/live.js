@@ -59,7 +59,7 @@ function silent() {
 
 // showSilent says so of the hosts that are not shown.
 function showSilent() {
-  const others = state && !lostAt ? silent().filter((host) => host.name !== state.shown) : [];
+  const others = !lostAt ? silent().filter((host) => host.name !== state.shown) : [];
   const text = others.length ? "Silent: " + others.slice(0, 10).map((host) => host.name + " for " + ago(host.age)).join(", ") +
     (others.length > 10 ? " and " + (others.length - 10) + " more" : "") : "";
   if ($("silent").textContent !== text) $("silent").textContent = text;
@@ -73,13 +73,19 @@ function showAll() {
   $("all").firstElementChild.textContent = state.hosts.length + " hosts, " + quiet.size + " silent; " + sum("containers") + " containers, " + sum("condemned") + " to be killed";
   if (!$("all").open) return;
   const order = [...state.hosts].sort((a, b) => quiet.has(b.name) - quiet.has(a.name)); // by name otherwise, as they come
-  $("hosts").replaceChildren(...order.map((host) => {
-    const link = element("a", "", host.name);
-    link.href = "?host=" + encodeURIComponent(host.name);
-    const age = quiet.get(host.name);
-    return element("li", "", link, age === undefined ? "" : element("span", "silent", " silent for " + ago(age)), ": " + host.containers + " containers" +
-      (host.condemned ? ", " + host.condemned + " to be killed" : "") + ", " + size(host.available_memory_kb) + " of " + size(host.total_memory_kb) + " available");
-  }));
+  // One that stays where it is keeps its element, so that the focus stays in it.
+  while ($("hosts").children.length > order.length) $("hosts").lastElementChild.remove();
+  order.forEach((host, i) => {
+    const li = $("hosts").children[i] || $("hosts").appendChild(element("li", "", element("a"), element("span", "silent"), element("span")));
+    const [link, age, figures] = li.children;
+    if (link.textContent !== host.name) {
+      link.textContent = host.name;
+      link.href = "?host=" + encodeURIComponent(host.name);
+    }
+    age.textContent = quiet.has(host.name) ? " silent for " + ago(quiet.get(host.name)) : "";
+    figures.textContent = ": " + host.containers + " containers" + (host.condemned ? ", " + host.condemned + " to be killed" : "") + ", " +
+      size(host.available_memory_kb) + " of " + size(host.total_memory_kb) + " available";
+  });
 }
 
 function show() {
@@ -216,6 +222,11 @@ $("host").addEventListener("change", () => {
 $("all").addEventListener("toggle", () => state && showAll());
 $("span").addEventListener("change", showCharts);
 dark.addEventListener("change", showCharts);
-setInterval(() => { showConnection(); showSilent(); }, 1000);
+setInterval(() => {
+  showConnection();
+  if (!state) return;
+  showSilent();
+  showAll(); // a host falls silent without news of it
+}, 1000);
 setInterval(() => { if (!lostAt && state && Date.now() - chartsAt > chartEvery) showCharts(); }, 5000);
 connect();

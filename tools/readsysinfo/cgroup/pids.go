@@ -53,9 +53,9 @@ func appendPids(pids []int, at dir) ([]int, error) {
 }
 
 // located are the processes of containers by the procfs alone, by the containers' ids.
-type located map[string][]place
+type located map[string][]member
 
-type place struct {
+type member struct {
 	pid  int
 	path string // of the container's cgroup, from wherever the kernel counts for us
 }
@@ -89,7 +89,7 @@ func (f *Files) locate() error {
 			continue
 		}
 		if path, id := f.pathIn(controller, pid); id != "" {
-			f.located[id] = append(f.located[id], place{pid, path})
+			f.located[id] = append(f.located[id], member{pid, path})
 		}
 	}
 	return err
