@@ -70,20 +70,14 @@ func BenchmarkBomb(b *testing.B) {
 			b.Fatalf("WINNOW_ROUNDS=%s is no number of rounds", text)
 		}
 	}
-	fast := fmt.Sprintf("0 %d", rounds)
 	var all []bomb
 	for _, killer := range []string{"winnow", "earlyoom", "kernel"} {
-		for _, swap := range []string{"", "swap"} {
-			runs := []string{fast}
+		for _, swap := range []string{"none", "swap"} {
+			command := []string{"kernel/vm/bomb", killer, swap, "0", strconv.Itoa(rounds)}
 			if killer != "kernel" {
-				runs = append(runs, "200MB 1", "50MB 1", "10MB 1")
+				command = append(command, "200MB", "1", "50MB", "1", "10MB", "1")
 			}
-			var script strings.Builder
-			for _, run := range runs {
-				fmt.Fprintf(&script, "kernel/vm/bomb %s %s %s || exit\n", killer, run, swap)
-			}
-			output := full(b, []string{"bash", "-c", script.String()}, "LIMIT=5400")
-			all = append(all, bombs(b, output)...)
+			all = append(all, bombs(b, full(b, command, "LIMIT=5400"))...)
 		}
 	}
 	for _, swap := range []bool{false, true} {

@@ -21,7 +21,7 @@ func TestBomb(t *testing.T) {
 	if os.Getenv("WINNOW_KERNELS") == "" {
 		t.Skip("boots a full machine, which takes minutes: make test-kernels")
 	}
-	onlyTheBomb(t, full(t, []string{"bash", "-c", "kernel/vm/guard && kernel/vm/bomb winnow 0 1"}, "LIMIT=1800"), 1)
+	onlyTheBomb(t, full(t, []string{"bash", "-c", "kernel/vm/guard && kernel/vm/bomb winnow none 0 1"}, "LIMIT=1800"), 1)
 }
 
 // TestEngines has the agent govern there, put up by compose.yaml, and containers of root's Podman and of a user's judged
