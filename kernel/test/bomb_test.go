@@ -60,8 +60,8 @@ func onlyTheBomb(t *testing.T, output []byte, rounds int) {
 	}
 }
 
-// BenchmarkBomb measures winnow against earlyoom and the kernel alone when a container takes memory without end: as fast
-// as it can in ten rounds, or WINNOW_ROUNDS, and slower in one.
+// BenchmarkBomb measures winnow against earlyoom and the kernel alone when a container takes memory without end: as
+// fast as it can in ten rounds, or WINNOW_ROUNDS, in three right after its start, and slower in one.
 func BenchmarkBomb(b *testing.B) {
 	rounds := 10
 	if text := os.Getenv("WINNOW_ROUNDS"); text != "" {
@@ -75,13 +75,13 @@ func BenchmarkBomb(b *testing.B) {
 		for _, swap := range []string{"none", "swap"} {
 			command := []string{"kernel/vm/bomb", killer, swap, "0", strconv.Itoa(rounds)}
 			if killer != "kernel" {
-				command = append(command, "200MB", "1", "50MB", "1", "10MB", "1")
+				command = append(command, "once", "3", "200MB", "1", "50MB", "1", "10MB", "1")
 			}
 			all = append(all, bombs(b, full(b, command, "LIMIT=5400"))...)
 		}
 	}
 	for _, swap := range []bool{false, true} {
-		for _, rate := range []string{"max", "200MB", "50MB", "10MB"} {
+		for _, rate := range []string{"max", "max at once", "200MB", "50MB", "10MB"} {
 			compareBombs(b, all, swap, rate)
 		}
 	}

@@ -30,9 +30,10 @@ is not known is kept: no labels, no CPU rate yet or one over less than --span, a
 snapshot that is cut short. One is whole when its end line says so; a stream
 without end lines is judged at the next host line or when it ends.
 With --policy a file of rules decides instead: see the policies beside the source,
-and the README. With --state the rules' patience and notices outlast the call: what
-must not be forgotten is kept at once, patience every 10 s and at the end, as by a
-first SIGINT, SIGTERM or SIGHUP.
+and the README. A rule that goes by memory alone judges who has no CPU rate yet, too.
+With --state the rules' patience and notices outlast the call: what must not be
+forgotten is kept at once, patience every 10 s and at the end, as by a first SIGINT,
+SIGTERM or SIGHUP.
 
 Examples:
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -17,7 +18,7 @@ import (
 
 // BenchmarkLoop measures the CPU of all of winnow, what it has dockerd and logd do
 // included, in percent of a core, at 0, 30 and 100 containers: the loop at two beats,
-// for WINNOW_BENCH_LOOP or a minute each, and for a quarter of it, but a minute at
+// at once and for WINNOW_BENCH_LOOP or a minute, and for a tenth of it, but a minute at
 // least, a cycle every 10 s, `docker stats`, and the engine when nobody asks it.
 func BenchmarkLoop(b *testing.B) {
 	if out, err := exec.Command("docker", "version").CombinedOutput(); err != nil {
@@ -27,7 +28,8 @@ func BenchmarkLoop(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	h := newHost(b, max(each/4, min(each, time.Minute)))
+	beats := []string{"10s", "1s"}
+	h := newHost(b, max(each/10, min(each, time.Minute)), len(beats))
 	had := 0
 	for _, containers := range []int{0, 30, 100} {
 		h.start(containers - had)
@@ -35,48 +37,69 @@ func BenchmarkLoop(b *testing.B) {
 		idle := h.engineAlone()
 		stats := h.stats() - idle
 		cycles := h.cycles() - idle
-		for _, beat := range []string{"10s", "1s"} {
-			loop := h.loop(beat, each) - idle
-			name := fmt.Sprintf("loop at %d containers, a sample every %s", containers, beat)
-			Print(b, Result{Bench: name, Ours: loop, Peer: stats, Unit: "% of a core", Against: "docker stats"})
-			Print(b, Result{Bench: name, Ours: loop, Peer: cycles, Unit: "% of a core", Against: "a cycle every 10 s"})
+		for i, loop := range h.loops(each, beats) {
+			name := fmt.Sprintf("loop at %d containers, a sample every %s", containers, beats[i])
+			Print(b, Result{Bench: name, Ours: loop - idle, Peer: stats, Unit: "% of a core", Against: "docker stats"})
+			Print(b, Result{Bench: name, Ours: loop - idle, Peer: cycles, Unit: "% of a core", Against: "a cycle every 10 s"})
 		}
 	}
 }
 
-// host is a winnow of the bench's own, and the containers that it looks at.
+// host is winnows of the bench's own, and the containers that they look at.
 type host struct {
-	b     *testing.B
-	peers time.Duration // how long each of them lasts
-	state string
-	port  string
-	ids   []string
+	b       *testing.B
+	peers   time.Duration // how long each of them lasts
+	winnows []*winnow
+	ids     []string
 }
 
-func newHost(b *testing.B, peers time.Duration) *host {
+// winnow is one, which is up.
+type winnow struct {
+	settings []string
+	logd     int // its process
+}
+
+func newHost(b *testing.B, peers time.Duration, winnows int) *host {
+	h := &host{b: b, peers: peers}
+	b.Cleanup(func() {
+		if len(h.ids) > 0 {
+			exec.Command("docker", append([]string{"rm", "--force"}, h.ids...)...).Run()
+		}
+	})
+	for i := range winnows {
+		h.winnows = append(h.winnows, newWinnow(b, fmt.Sprintf("winnow-bench%d", i)))
+	}
+	if out, err := h.winnows[0].script("images", "low-idle").CombinedOutput(); err != nil {
+		b.Fatalf("images: %v\n%s", err, out)
+	}
+	return h
+}
+
+func newWinnow(b *testing.B, name string) *winnow {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		b.Fatal(err)
 	}
 	listener.Close()
-	h := &host{b: b, peers: peers, state: b.TempDir(), port: strconv.Itoa(listener.Addr().(*net.TCPAddr).Port)}
-	b.Cleanup(func() {
-		if len(h.ids) > 0 {
-			exec.Command("docker", append([]string{"rm", "--force"}, h.ids...)...).Run()
-		}
-		h.script("down").Run()
-	})
-	for _, words := range [][]string{{"up"}, {"images", "low-idle"}} {
-		if out, err := h.script(words[0], words[1:]...).CombinedOutput(); err != nil {
-			b.Fatalf("%v: %v\n%s", words, err, out)
-		}
+	w := &winnow{settings: []string{"WINNOW_NAME=" + name, "WINNOW_STATE=" + b.TempDir(), "WINNOW_SPAWN=0", "WINNOW_SOURCE=cgroup",
+		"WINNOW_PORT=" + strconv.Itoa(listener.Addr().(*net.TCPAddr).Port)}}
+	b.Cleanup(func() { w.script("down").Run() })
+	if out, err := w.script("up").CombinedOutput(); err != nil {
+		b.Fatalf("up: %v\n%s", err, out)
 	}
-	return h
+	pid, err := exec.Command("docker", "inspect", "--format", "{{.State.Pid}}", name+"-logd").Output()
+	if err == nil {
+		w.logd, err = strconv.Atoi(string(bytes.TrimSpace(pid)))
+	}
+	if err != nil {
+		b.Fatalf("%s-logd: %v", name, err)
+	}
+	return w
 }
 
-func (h *host) script(name string, args ...string) *exec.Cmd {
+func (w *winnow) script(name string, args ...string) *exec.Cmd {
 	cmd := exec.Command("../../../scripts/"+name, args...)
-	cmd.Env = append(os.Environ(), "WINNOW_NAME=winnow-bench", "WINNOW_STATE="+h.state, "WINNOW_PORT="+h.port, "WINNOW_SPAWN=0", "WINNOW_SOURCE=cgroup")
+	cmd.Env = append(os.Environ(), w.settings...)
 	return cmd
 }
 
@@ -92,59 +115,84 @@ func (h *host) start(more int) {
 	time.Sleep(5 * time.Second) // a start costs dockerd more than what is measured
 }
 
-func (h *host) engineAlone() float64 { return h.share(func() { time.Sleep(h.peers) }) }
+func (h *host) engineAlone() float64 {
+	return shares(func() { time.Sleep(h.peers) }, nil)[0]
+}
 
 func (h *host) stats() float64 {
-	return h.with(exec.Command("docker", "stats"), h.peers)
+	return h.with(h.peers, []*exec.Cmd{exec.Command("docker", "stats")}, [][]int{nil})[0]
 }
 
-func (h *host) loop(beat string, each time.Duration) float64 {
-	cmd := h.script("loop")
-	cmd.Env = append(cmd.Env, "WINNOW_INTERVAL="+beat)
-	return h.with(cmd, each)
+// loops are the shares of loops at once, in each of them all that the engine did for all.
+func (h *host) loops(long time.Duration, beats []string) []float64 {
+	var commands []*exec.Cmd
+	var logds [][]int
+	for i, beat := range beats {
+		cmd := h.winnows[i].script("loop")
+		cmd.Env = append(cmd.Env, "WINNOW_INTERVAL="+beat)
+		commands, logds = append(commands, cmd), append(logds, []int{h.winnows[i].logd})
+	}
+	return h.with(long, commands, logds)
 }
 
-// with is the share while a command goes on, for so long, that has begun a while before.
-func (h *host) with(cmd *exec.Cmd, long time.Duration) float64 {
-	if err := cmd.Start(); err != nil {
-		h.b.Fatal(err)
+// with is the shares while commands go on, for so long, that have begun a while before, each with what works for it.
+func (h *host) with(long time.Duration, commands []*exec.Cmd, and [][]int) []float64 {
+	for i, cmd := range commands {
+		if err := cmd.Start(); err != nil {
+			h.b.Fatal(err)
+		}
+		and[i] = append(and[i], cmd.Process.Pid)
 	}
 	time.Sleep(12 * time.Second)
-	share := h.share(func() { time.Sleep(long) }, cmd.Process.Pid)
-	cmd.Process.Signal(syscall.SIGTERM)
-	cmd.Wait()
-	return share
+	all := shares(func() { time.Sleep(long) }, and...)
+	for _, cmd := range commands {
+		cmd.Process.Signal(syscall.SIGTERM)
+		cmd.Wait()
+	}
+	return all
 }
 
 // cycles is the share of a cycle every 10 s, whose processes end each time.
 func (h *host) cycles() float64 {
 	var own time.Duration
 	began := time.Now()
-	share := h.share(func() {
+	share := shares(func() {
 		tick := time.NewTicker(10 * time.Second)
 		defer tick.Stop()
 		for ; time.Since(began) < h.peers-time.Second; <-tick.C {
-			cmd := h.script("cycle")
+			cmd := h.winnows[0].script("cycle")
 			if err := cmd.Run(); err != nil {
 				h.b.Fatal(err)
 			}
 			own += cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
 		}
-	})
+	}, []int{h.winnows[0].logd})[0]
 	return share + 100*own.Seconds()/time.Since(began).Seconds()
 }
 
-// share is the CPU, in percent of a core, that the engine, logd and the processes
-// with their descendants use while something lasts.
-func (h *host) share(during func(), pids ...int) float64 {
-	before, began := h.used(pids), time.Now()
+// shares are the CPU, in percent of a core, that the engine and each of these sets of processes with their descendants
+// use together while something lasts.
+func shares(during func(), sets ...[]int) (all []float64) {
+	before, began := look(), time.Now()
 	during()
-	return 100 * (h.used(pids) - before) / time.Since(began).Seconds()
+	after, took := look(), time.Since(began)
+	for _, set := range sets {
+		all = append(all, 100*(after.seconds(set)-before.seconds(set))/took.Seconds())
+	}
+	return all
 }
 
-// used is the CPU time in seconds until now.
-func (h *host) used(pids []int) (seconds float64) {
-	parents, cpu := make(map[int]int), make(map[int]float64)
+// processes are those that there are, by their id.
+type processes map[int]process
+
+type process struct {
+	parent  int
+	engine  bool
+	seconds float64 // of CPU until now, with its children that have ended
+}
+
+func look() processes {
+	all := make(processes)
 	files, _ := filepath.Glob("/proc/[0-9]*/stat")
 	for _, file := range files {
 		text, _ := os.ReadFile(file)
@@ -152,31 +200,28 @@ func (h *host) used(pids []int) (seconds float64) {
 		if open < 0 || end < 0 {
 			continue
 		}
-		fields := strings.Fields(string(text[end+1:]))
+		name, fields := string(text[open+1:end]), strings.Fields(string(text[end+1:]))
 		pid, _ := strconv.Atoi(strings.TrimSpace(string(text[:open])))
-		parents[pid], _ = strconv.Atoi(fields[1])
-		var ticks float64
-		for _, field := range fields[11:15] { // of its children that have ended, too
-			n, _ := strconv.ParseFloat(field, 64)
-			ticks += n
+		one := process{engine: name == "dockerd" || name == "containerd"}
+		one.parent, _ = strconv.Atoi(fields[1])
+		for _, field := range fields[11:15] {
+			ticks, _ := strconv.ParseFloat(field, 64)
+			one.seconds += ticks / 100
 		}
-		cpu[pid] = ticks / 100
-		switch string(text[open+1 : end]) {
-		case "dockerd", "containerd", "logd":
-			pids = append(pids, pid)
-		}
+		all[pid] = one
 	}
-	wanted := make(map[int]bool)
-	for _, pid := range pids {
-		wanted[pid] = true
-	}
-	for pid := range cpu {
-		for of := pid; of > 1; of = parents[of] {
-			if wanted[of] {
-				seconds += cpu[pid]
+	return all
+}
+
+// seconds is the CPU time of the engine, of these and of their descendants.
+func (all processes) seconds(of []int) (sum float64) {
+	for pid, one := range all {
+		for at := pid; at > 1; at = all[at].parent {
+			if all[at].engine || slices.Contains(of, at) {
+				sum += one.seconds
 				break
 			}
 		}
 	}
-	return seconds
+	return sum
 }

@@ -22,7 +22,7 @@ func (p *Policy) Reach(s *Snapshot) []string {
 		var hold, nearly, about []string
 		for n := range p.Rules {
 			r := &p.Rules[n]
-			if !one.life.matches(r, n, one.Container) {
+			if !one.takesPart(r) || !one.life.matches(r, n, one.Container) {
 				continue
 			}
 			missing := j.missing(one, r)
@@ -41,6 +41,8 @@ func (p *Policy) Reach(s *Snapshot) []string {
 		}
 		line := one.title() + ": "
 		switch {
+		case len(hold)+len(nearly)+len(about) == 0 && one.unrated != "":
+			line = one.title() + " takes no part: " + one.unrated
 		case len(hold)+len(nearly)+len(about) == 0:
 			line += "no rule is about it"
 		default:

@@ -34,8 +34,7 @@ type outcome struct {
 	due   time.Time // when a notice is over
 	begin *state    // where that notice begins, if nothing comes nearer
 	most  Most      // that is reached
-	// Whose place it would take, who is too new to be judged.
-	before *oneCase
+	dying *oneCase  // who was condemned before, and is there still
 }
 
 // Judge gives the verdicts on a snapshot, in the order of its containers, and
@@ -70,9 +69,9 @@ type judge struct {
 // oneCase is a container being judged.
 type oneCase struct {
 	*Container
-	exempt string // why it takes no part, "" where it does
-	tooNew bool   // that is for its rate alone
-	life   *life
+	exempt  string // why it takes no part, "" where it does
+	unrated string // why it does in rules that go by memory alone, "" where in all
+	life    *life
 	// Whether a rule before has condemned it: one that is enforced, or any. A rule in
 	// dry mode judges as if all were enforced.
 	gone, goneDry bool
@@ -90,10 +89,7 @@ func (j *judge) begin() {
 		one := &cases[i]
 		j.cases[i] = one
 		one.Container, one.life = c, m.life(c)
-		if one.exempt = p.exempt(c); one.exempt == "" {
-			one.exempt = p.unrated(c)
-			one.tooNew = one.exempt != ""
-		}
+		one.exempt, one.unrated = p.exempt(c), p.unrated(c)
 		one.gone, one.goneDry = one.life.gone, one.life.gone || one.life.goneDry
 		if c.Consent.Unread != "" && !p.Plain && !one.life.reported {
 			one.life.reported = true
@@ -176,10 +172,7 @@ func (j *judge) rule(n int) {
 	ofHost := r.hostFails(j.snapshot)
 	groups := newGroups(r)
 	for _, one := range j.cases {
-		if one.tooNew && r.byMemoryAlone() && one.life.matches(r, n, one.Container) && ofHost == nil && r.hoursHold(j.snapshot) && r.fails(one.Container, j.snapshot) == nil {
-			groups.add(one, nil)
-		}
-		if one.exempt != "" || !one.life.matches(r, n, one.Container) {
+		if !one.takesPart(r) || !one.life.matches(r, n, one.Container) {
 			j.step(one, n, false)
 			continue
 		}
@@ -207,23 +200,17 @@ func (j *judge) rule(n int) {
 func (j *judge) group(n int, g *group) {
 	r := &j.policy.Rules[n]
 	g.order(r, j.snapshot.TotalKB)
-	var before, dying *oneCase // who would go first, but is too new; who was condemned, and is there still
+	var dying *oneCase // who was condemned, and is there still
 	for i := len(g.members) - 1; i >= 0; i-- {
 		one, st := g.members[i].oneCase, g.members[i].state
-		if one.tooNew {
-			before = one
-			continue
-		}
-		o := outcome{stage: staying, rule: r, rank: i + 1, group: g, before: before}
+		o := outcome{stage: staying, rule: r, rank: i + 1, group: g}
 		if st != nil {
 			o.held, o.due = st.Held, st.KillAt
 		}
 		switch {
 		case i < g.keep:
-		case before != nil:
-			o.stage = limited
 		case dying != nil && !one.life.counted:
-			o.stage, o.before = limited, dying
+			o.stage, o.dying = limited, dying
 		case r.For > 0 && st.Held < r.For:
 			o.stage = waiting
 		case r.Notice > 0 && st.KillAt.IsZero():
@@ -250,10 +237,14 @@ func (j *judge) group(n int, g *group) {
 	}
 }
 
-// byMemoryAlone tells whether all that the rule goes by is known of a container that
-// has no rate yet. Then it holds its place: nobody goes for what a newcomer uses.
+func (one *oneCase) takesPart(r *Rule) bool {
+	return one.exempt == "" && (one.unrated == "" || r.byMemoryAlone() && !math.IsNaN(one.MemoryKB))
+}
+
+// byMemoryAlone tells whether the rule can judge a container that has no rate yet: one
+// that takes the host's memory right after its start is not to be waited for.
 func (r *Rule) byMemoryAlone() bool {
-	cpu := slices.ContainsFunc(r.Conditions, func(c Condition) bool { return c.Key == "cpu" })
+	cpu := r.KeepCPU != nil || slices.ContainsFunc(r.Conditions, func(c Condition) bool { return c.Key == "cpu" })
 	return r.Order == "memory" && r.Class == "" && !cpu
 }
 

@@ -38,6 +38,13 @@ func play(t *testing.T, p *Policy, steps []step) {
 	}
 }
 
+// newcomer has no rate yet.
+func newcomer(name string, mib float64) *Container {
+	c := box(name, math.NaN(), mib)
+	c.SpanMS = math.NaN()
+	return c
+}
+
 func one(cpu float64) []*Container { return []*Container{box("a", cpu, 10)} }
 
 const hot = "[[rule]]\nname = \"hot\"\ncpu = \"> 90%\"\n"
@@ -135,10 +142,15 @@ func TestRules(t *testing.T) {
 			{1, one(9), func(s *Snapshot) { s.MemoryStall, s.CPUStall, s.IOStall = 10.1, 20, 30.1 }, "a keep"},
 			{2, one(9), func(s *Snapshot) { s.MemoryStall, s.CPUStall, s.IOStall = math.NaN(), 20.1, 30.1 }, "a keep"},
 			{3, one(9), func(s *Snapshot) { s.MemoryStall, s.CPUStall, s.IOStall = 10.1, 20.1, 30.1 }, "a kill"}}},
-		{"nobody goes for what a newcomer uses", "[[rule]]\nhost_available=\"< 60%\"\norder=\"memory\"\nmost=\"1/5s\"", []step{
-			{0, []*Container{box("a", 9, 300), box("b", 9, 400)}, func(s *Snapshot) { s.Containers[1].CPU = math.NaN() }, "a keep, b keep"},
-			{9, []*Container{box("a", 9, 300), box("b", 9, 400)}, nil, "a keep, b kill, 1 limited"},
-			{19, []*Container{box("a", 9, 300), box("b", 9, 200)}, func(s *Snapshot) { s.Containers[1].CPU = math.NaN() }, "a kill, b keep"}}},
+		{"a newcomer goes for what it uses", "[[rule]]\nhost_available=\"< 60%\"\norder=\"memory\"\nmost=\"1/5s\"", []step{
+			{0, []*Container{box("a", 9, 300), newcomer("b", 400)}, nil, "a keep, b kill, 1 limited"},
+			{9, []*Container{box("a", 9, 300), newcomer("c", 200)}, nil, "a kill, c keep, 1 limited"}}},
+		{"a newcomer whose memory is not known", "[[rule]]\norder=\"memory\"", []step{{0, []*Container{newcomer("a", math.NaN())}, nil, "a keep"}}},
+		{"a newcomer, and a class", "[[rule]]\nclass=\"high\"\norder=\"memory\"", []step{{0, []*Container{newcomer("a", 400)}, nil, "a keep"}}},
+		{"a newcomer, and a condition on cpu", "[[rule]]\ncpu=\"< 90%\"\norder=\"memory\"", []step{{0, []*Container{newcomer("a", 400)}, nil, "a keep"}}},
+		{"a newcomer, and a budget of cpu", "[[rule]]\nkeep_cpu=\"1%\"\norder=\"memory\"", []step{
+			{0, []*Container{box("a", 9, 400), newcomer("b", 400)}, nil, "a kill, b keep"}}},
+		{"a newcomer, and the heaviest", "[[rule]]", []step{{0, []*Container{newcomer("a", 400)}, nil, "a keep"}}},
 		{"most over all", "[limits]\nmost=\"1/1m\"\n[[rule]]", []step{
 			{0, []*Container{box("a", 9, 9), box("b", 9, 8)}, nil, "a keep, b kill,  limited"},
 			{30, []*Container{box("a", 9, 8)}, nil, "a keep"}, {60, []*Container{box("a", 9, 8)}, nil, "a kill"}}},

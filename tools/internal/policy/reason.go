@@ -18,7 +18,7 @@ func (j *judge) verdicts() []Verdict {
 		o, v := &one.best, &all[i]
 		v.Class, v.Verdict = one.class, record.VerdictKeep
 		v.Reason = figures.behind(j.reason(one), one.Container)
-		if one.exempt != "" || o.rule == nil {
+		if o.rule == nil {
 			continue
 		}
 		v.Rank = o.rank
@@ -59,6 +59,8 @@ func (j *judge) reason(one *oneCase) string {
 		return "kept, " + one.exempt
 	case one.life.gone && o.stage < wouldWarn:
 		return "counts as gone, it was condemned before"
+	case one.unrated != "" && o.stage <= failing:
+		return "kept, " + one.unrated
 	case o.rule == nil:
 		return "kept, no rule is about it"
 	case j.policy.Plain:
@@ -82,11 +84,8 @@ func (j *judge) ruleReason(one *oneCase) string {
 	case staying:
 		return head + ": " + o.place(o.group.words())
 	case limited:
-		if o.before != nil && o.before.tooNew {
-			return head + ": it is after " + o.before.title() + ", which is too new to be judged"
-		}
-		if o.before != nil {
-			return head + ": its turn is later, since " + o.before.title() + " is condemned and still there"
+		if o.dying != nil {
+			return head + ": its turn is later, since " + o.dying.title() + " is condemned and still there"
 		}
 		return head + ": its turn is later, since no more than " + o.most.String() + " are condemned"
 	case wouldWarn:
