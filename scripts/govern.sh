@@ -54,15 +54,17 @@ pipeline() {
   exec setsid sh "$scripts/pipeline.sh" "${dry[@]}" "${going_on[@]}"
 }
 
-# pass runs the pipeline to its end, even where we are told to stop.
+# pass runs the pipeline to its end, even where we are told to stop; that is noted as no failure.
 pass() {
-  local status=0 child
+  local status=0 child noted
   pipeline </dev/null &
   child=$!
   while kill -0 "$child"; do
     wait "$child" && status=0 || status=$?
   done 2>/dev/null # bash itself would tell of one that was killed, and wait for the terminal
-  printf '%s %s\n' "$(date --utc +%FT%TZ)" "$status" >"$WINNOW_STATE/last.new" &&
+  noted=$status
+  [[ -e $governing ]] || noted=0
+  printf '%s %s\n' "$(date --utc +%FT%TZ)" "$noted" >"$WINNOW_STATE/last.new" &&
     mv -- "$WINNOW_STATE/last.new" "$WINNOW_STATE/last"
   return "$status"
 }

@@ -146,3 +146,18 @@ func TestLoopOfRunEndsWhereDownCameBetween(t *testing.T) {
 		t.Errorf("exit status %d, a pass %v:\n%s", status, w.has("last"), loop.output())
 	}
 }
+
+// TestToldToStop: a loop that was told to stop has not failed.
+func TestToldToStop(t *testing.T) {
+	w := newWorld(t, "WINNOW_SPAWN=0", "WINNOW_INTERVAL=1", "WINNOW_SPAN=500ms")
+	w.run(0, "up")
+	loop := w.start(w.command("loop"))
+	w.eventually("a snapshot has come through", func() bool { return w.has("beat") })
+	loop.Process.Signal(syscall.SIGTERM)
+	if status := loop.wait(); status != 0 {
+		t.Errorf("the loop ended with status %d:\n%s", status, loop.output())
+	}
+	w.run(0, "status")
+	w.run(0, "down")
+	w.isDown()
+}
