@@ -19,7 +19,7 @@ type bomb struct {
 	Swap             bool
 	Rate             string
 	SecondsToEnd     *float64 `json:"seconds_to_end"`     // nil: it did not end
-	SecondsFromAlarm *float64 `json:"seconds_from_alarm"` // nil also where it ended before that was seen
+	SecondsFromAlarm *float64 `json:"seconds_from_alarm"` // 0 where it ended before the alarm was seen
 	Died             []string
 	Requests         int
 	RequestsLost     int     `json:"requests_lost"`
@@ -114,7 +114,7 @@ type measure struct {
 func measures() []measure {
 	return []measure{
 		{"from the first allocation to its end", "s", func(b bomb) float64 { return seconds(b.SecondsToEnd) }},
-		{"from the alarm to its end", "s", fromAlarm},
+		{"from the alarm to its end", "s", func(b bomb) float64 { return seconds(b.SecondsFromAlarm) }},
 		{"others that died", "processes", func(b bomb) float64 {
 			return float64(len(slices.DeleteFunc(slices.Clone(b.Died), func(name string) bool { return name == "bomb" })))
 		}},
@@ -130,13 +130,6 @@ func seconds(s *float64) float64 {
 		return 400
 	}
 	return *s
-}
-
-func fromAlarm(b bomb) float64 {
-	if b.SecondsFromAlarm == nil && b.SecondsToEnd != nil {
-		return 0
-	}
-	return seconds(b.SecondsFromAlarm)
 }
 
 // of is the figure in all rounds of a kind, the least first.

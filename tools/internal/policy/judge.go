@@ -70,7 +70,7 @@ type judge struct {
 type oneCase struct {
 	*Container
 	exempt  string // why it takes no part, "" where it does
-	unrated string // why it does in rules that go by memory alone, "" where in all
+	unrated string // why it takes none but in rules that go by memory alone, "" where in all
 	life    *life
 	// Whether a rule before has condemned it: one that is enforced, or any. A rule in
 	// dry mode judges as if all were enforced.
@@ -114,9 +114,10 @@ func (j *judge) event(one *oneCase, rule, event, mode, reason string) {
 	j.events = append(j.events, e)
 }
 
-// measure sets class and load.
+// measure sets class, weight and load.
 func (c *Container) measure(highCPU, highKB float64) {
-	c.load = max(c.CPU/highCPU, c.MemoryKB/highKB) // NaN where either is
+	c.weight = c.MemoryKB / highKB
+	c.load = max(c.CPU/highCPU, c.weight) // NaN where either is
 	c.class = ""
 	switch {
 	case c.CPU >= highCPU || c.MemoryKB >= highKB:
@@ -237,8 +238,9 @@ func (j *judge) group(n int, g *group) {
 	}
 }
 
+// takesPart tells whether all is known of it that the rule goes by.
 func (one *oneCase) takesPart(r *Rule) bool {
-	return one.exempt == "" && (one.unrated == "" || r.byMemoryAlone() && !math.IsNaN(one.MemoryKB))
+	return one.exempt == "" && (one.unrated == "" || r.byMemoryAlone() && !math.IsNaN(one.weight))
 }
 
 // byMemoryAlone tells whether the rule can judge a container that has no rate yet: one

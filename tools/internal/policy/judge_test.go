@@ -146,6 +146,8 @@ func TestRules(t *testing.T) {
 			{0, []*Container{box("a", 9, 300), newcomer("b", 400)}, nil, "a keep, b kill, 1 limited"},
 			{9, []*Container{box("a", 9, 300), newcomer("c", 200)}, nil, "a kill, c keep, 1 limited"}}},
 		{"a newcomer whose memory is not known", "[[rule]]\norder=\"memory\"", []step{{0, []*Container{newcomer("a", math.NaN())}, nil, "a keep"}}},
+		{"its share of the memory is not known", "[[rule]]\nmemory=\"> 1MB\"\norder=\"memory\"", []step{
+			{0, one(9), func(s *Snapshot) { s.TotalKB = math.NaN() }, "a keep"}}},
 		{"a newcomer, and a class", "[[rule]]\nclass=\"high\"\norder=\"memory\"", []step{{0, []*Container{newcomer("a", 400)}, nil, "a keep"}}},
 		{"a newcomer, and a condition on cpu", "[[rule]]\ncpu=\"< 90%\"\norder=\"memory\"", []step{{0, []*Container{newcomer("a", 400)}, nil, "a keep"}}},
 		{"a newcomer, and a budget of cpu", "[[rule]]\nkeep_cpu=\"1%\"\norder=\"memory\"", []step{

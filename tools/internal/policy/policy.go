@@ -108,8 +108,9 @@ type Container struct {
 	Labels                  map[string]string // those that the policy asks for
 	Created                 time.Time         // zero where it is not known
 
-	class string
-	load  float64 // how many times the nearer of the class's thresholds it uses
+	class  string
+	weight float64 // how many times the class's threshold of memory it uses
+	load   float64 // how many times the nearer of both thresholds
 }
 
 // Verdict is what is to become of a container.
