@@ -120,34 +120,40 @@ func (h *host) engineAlone() float64 {
 }
 
 func (h *host) stats() float64 {
-	return h.with(h.peers, []*exec.Cmd{exec.Command("docker", "stats")}, [][]int{nil})[0]
+	return h.with(h.peers, client{Cmd: exec.Command("docker", "stats")})[0]
 }
 
 // loops are the shares of loops at once, in each of them all that the engine did for all.
 func (h *host) loops(long time.Duration, beats []string) []float64 {
-	var commands []*exec.Cmd
-	var logds [][]int
+	var all []client
 	for i, beat := range beats {
 		cmd := h.winnows[i].script("loop")
 		cmd.Env = append(cmd.Env, "WINNOW_INTERVAL="+beat)
-		commands, logds = append(commands, cmd), append(logds, []int{h.winnows[i].logd})
+		all = append(all, client{cmd, h.winnows[i].logd})
 	}
-	return h.with(long, commands, logds)
+	return h.with(long, all...)
 }
 
-// with is the shares while commands go on, for so long, that have begun a while before, each with what works for it.
-func (h *host) with(long time.Duration, commands []*exec.Cmd, and [][]int) []float64 {
-	for i, cmd := range commands {
-		if err := cmd.Start(); err != nil {
+// client is a command that goes on, and the logd that works for it, 0 for none.
+type client struct {
+	*exec.Cmd
+	logd int
+}
+
+// with is the shares while clients go on, for so long, that have begun a while before.
+func (h *host) with(long time.Duration, clients ...client) []float64 {
+	var sets [][]int
+	for _, c := range clients {
+		if err := c.Start(); err != nil {
 			h.b.Fatal(err)
 		}
-		and[i] = append(and[i], cmd.Process.Pid)
+		sets = append(sets, []int{c.Process.Pid, c.logd})
 	}
 	time.Sleep(12 * time.Second)
-	all := shares(func() { time.Sleep(long) }, and...)
-	for _, cmd := range commands {
-		cmd.Process.Signal(syscall.SIGTERM)
-		cmd.Wait()
+	all := shares(func() { time.Sleep(long) }, sets...)
+	for _, c := range clients {
+		c.Process.Signal(syscall.SIGTERM)
+		c.Wait()
 	}
 	return all
 }
